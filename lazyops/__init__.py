@@ -1,0 +1,31 @@
+"""Lazy linear operators, written as algebra, run near the limit of the machine."""
+
+from .operators import Dense as Dense
+from .operators import Diagonal as Diagonal
+from .operators import Function as Function
+from .operators import Identity as Identity
+from .operators import Info as Info
+from .operators import KroneckerSparse as KroneckerSparse
+from .operators import LinearOperator as LinearOperator
+from .operators import Permutation as Permutation
+from .operators import Product as Product
+from .operators import Scalar as Scalar
+from .operators import Sparse as Sparse
+from .operators import Sum as Sum
+from .operators import Zero as Zero
+from .operators import aslinearoperator as aslinearoperator
+from .operators import block as block
+from .operators import block_diag as block_diag
+from .operators import hstack as hstack
+from .operators import inverse as inverse
+from .operators import kron as kron
+from .operators import kronsum as kronsum
+from .operators import norm as norm
+from .operators import restrict as restrict
+from .operators import trace as trace
+from .operators import vstack as vstack
+from .pattern import Chain as Chain
+from .pattern import Pattern as Pattern
+from .rewrite import simplify as simplify
+
+__version__ = "0.1.0"

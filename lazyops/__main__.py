@@ -1,0 +1,194 @@
+"""The command line: ``lazyops``, or ``python -m lazyops``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.machinery
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+OK, NOT_FOUND, BAD, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code.
+
+    0: done.  1: no structure was found.  2: bad input, one line on stderr.  130: interrupted.
+    """
+    arguments = parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except KeyboardInterrupt:
+        sys.stderr.write("lazyops: interrupted\n")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BAD
+    except OSError as error:
+        named = error.filename is not None and error.strerror
+        return refused(f"{error.filename}: {error.strerror}" if named else str(error))
+    except MemoryError as error:
+        return refused(f"not enough memory: {error}")
+    except ValueError as error:
+        return refused(str(error))
+
+
+def refused(why: str) -> int:
+    sys.stderr.write(f"lazyops: error: {' '.join(why.split())}\n")
+    return BAD
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(prog="lazyops", description="Lazy linear operators.")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    one = commands.add_parser("factorize", help="a matrix in an .npy file into a butterfly")
+    one.add_argument("matrix", metavar="A.npy")
+    one.add_argument("-o", "--output", required=True, metavar="A.safetensors")
+    one.add_argument("--tol", type=tolerance, help="relative error; 1e-6 (float32), 1e-10")
+    one.add_argument(
+        "--chain",
+        choices=("square-dyadic", "monarch"),
+        help="its shape; without --tol of ranks one, whatever the error",
+    )
+    one.set_defaults(run=factorize)
+
+    one = commands.add_parser("info", help="what a file of lazyops holds")
+    one.add_argument("file", metavar="A.safetensors")
+    one.set_defaults(run=info)
+
+    one = commands.add_parser("demo", help="the main job on a Fourier integral operator")
+    one.add_argument("--n", type=int, default=4096, help="size, even (default: %(default)s)")
+    one.add_argument("--tol", type=tolerance, default=1e-6, help="default: %(default)s")
+    one.set_defaults(run=demo)
+
+    one = commands.add_parser("doctor", help="versions, and which kernels run here")
+    one.set_defaults(run=doctor)
+
+    for name in ("factorize", "info", "demo", "doctor"):
+        commands.choices[name].add_argument("--json", action="store_true", help="one JSON object")
+    return whole
+
+
+def tolerance(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError
+    return value
+
+
+# -- commands: imports wait until one is asked for -------------------------------------------
+
+
+def factorize(arguments: argparse.Namespace) -> int:
+    from .commands import factorize_file
+
+    wanted = arguments.matrix, arguments.output, arguments.tol, arguments.chain
+    report = factorize_file(*wanted, sys.stderr.isatty())
+    m, n = report["shape"]
+    lines = [("matrix", f"{report['input']}, {m} x {n} {report['dtype']}")]
+    if report["found"]:
+        size = f"{report['bytes']:,} bytes"
+        lines += [*certified(report), ("file", f"{report['output']}, {size}")]
+    else:
+        lines += [("found", report["reason"]), ("file", "none written")]
+    show(arguments, report, [*lines, ("time", f"{report['seconds']:.2f} s")])
+    return OK if report["found"] else NOT_FOUND
+
+
+def certified(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """The lines that say how good a factorization is."""
+    lines = [("found", report["reason"])]
+    if report["chain"] is not None:
+        lines.append(("chain", " ".join("({},{},{},{})".format(*p) for p in report["chain"])))
+    error, lower, upper = (
+        "infinite" if report[name] is None else f"{report[name]:.2e}"
+        for name in ("relative_error", "lower_bound", "upper_bound")
+    )
+    return [
+        *lines,
+        ("entries", f"{report['entries']:,} = {report['share']:.3f} of the matrix"),
+        ("error", f"{error} measured, certified between {lower} and {upper}"),
+    ]
+
+
+def info(arguments: argparse.Namespace) -> int:
+    from .commands import describe
+
+    report, operator = describe(arguments.file)
+    lines = [("file", f"{report['file']}, {report['bytes']:,} bytes")]
+    if report["certificate"] is not None:
+        lines += certified(report["certificate"])
+    show(arguments, report, lines)
+    if not arguments.json:
+        sys.stdout.write(f"\n{operator.info()}\n\n{operator.tree()}\n")
+    return OK
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    from . import demo as module
+
+    report = module.run(arguments.n, arguments.tol)
+    show(arguments, report, module.text(report))
+    return OK if report["found"] else NOT_FOUND
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    from .commands import versions
+
+    report = versions()
+    lines = [
+        ("lazyops", f"{report['lazyops'] or 'not installed'}, from {report['folder']}"),
+        ("python", f"{report['python']}, {report['executable']}"),
+        ("platform", report["platform"]),
+        *((name, found or "not installed") for name, found in report["packages"].items()),
+    ]
+    for kernel in report["kernels"]["kernels"]:
+        facts = [
+            f"{k} {v}" for k, v in kernel.items() if k not in ("name", "available", "obstacle")
+        ]
+        state = ", ".join(["runs", *facts]) if kernel["available"] else f"no: {kernel['obstacle']}"
+        lines.append((f"kernel {kernel['name']}", state))
+    if report["kernels"]["forced"]:
+        lines.append(("forced", f"LAZYOPS_KERNEL={report['kernels']['forced']}"))
+    show(arguments, report, lines)
+    return OK
+
+
+def show(arguments: argparse.Namespace, report: dict[str, Any], lines: list) -> None:
+    """The report as one JSON object, or as aligned lines."""
+    if arguments.json:
+        sys.stdout.write(json.dumps(report, allow_nan=False) + "\n")
+        return
+    width = max(len(name) for name, _ in lines)
+    sys.stdout.writelines(f"{name:<{width}}  {value}\n" for name, value in lines)
+
+
+# -- python -m lazyops, from a clone ---------------------------------------------------------
+
+
+def restart_installed() -> None:
+    """Start again with ``-P`` where the current folder hides an installed lazyops.
+
+    ``python -m`` puts the current folder first, and a clone has no compiled parts.  With ``-P``
+    the folder is not there, so this happens once.
+    """
+    folder = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    if sys.flags.safe_path or folder != os.path.realpath(os.getcwd()):
+        return
+    elsewhere = [p for p in sys.path if os.path.realpath(p or ".") != folder]
+    if importlib.machinery.PathFinder.find_spec("lazyops", elsewhere) is None:
+        return
+    command = [sys.executable, "-P", "-m", "lazyops", *sys.argv[1:]]
+    if os.name == "posix":
+        os.execv(sys.executable, command)
+    sys.exit(subprocess.call(command))
+
+
+if __name__ == "__main__":
+    restart_installed()
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""The kinds of operators that files hold: each with its fields, and what a field may be.
+
+A file names a kind by a word of this table, never by a path to code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._array import Array, is_array, is_numpy, to_numpy
+from ..operators import (
+    Assumed,
+    BlockDiag,
+    Dense,
+    Diagonal,
+    Extension,
+    Foreign,
+    Function,
+    HStack,
+    Identity,
+    Kron,
+    KroneckerSparse,
+    LinearOperator,
+    Permutation,
+    Product,
+    RealPart,
+    Restriction,
+    Scalar,
+    Sparse,
+    Sum,
+    VStack,
+    Zero,
+)
+
+Check = Callable[[Any], bool]
+Fields = dict[str, Any]
+
+MAX_BITS = 1024  # of a size: nested kron would otherwise build integers without end
+
+
+class Kind(NamedTuple):
+    """What a file may say of one class, and what must hold among its fields."""
+
+    cls: type[LinearOperator]
+    fields: dict[str, Check]
+    check: Callable[[Fields], None] = lambda fields: None
+
+
+# -- what a field may be -------------------------------------------------------------------
+
+
+def flag(value: Any) -> bool:
+    return type(value) is bool
+
+
+def size(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def sizes(value: Any) -> bool:
+    return type(value) is tuple and len(value) == 2 and all(map(size, value))
+
+
+def number(value: Any) -> bool:
+    return isinstance(value, (int, float, complex, np.generic)) or (
+        is_array(value) and value.ndim == 0
+    )
+
+
+def values(ndim: int) -> Check:
+    return lambda value: is_array(value) and value.ndim == ndim
+
+
+def index(value: Any) -> bool:
+    return is_numpy(value) and value.ndim == 1 and value.dtype in (np.int32, np.int64)
+
+
+def operator(value: Any) -> bool:
+    return isinstance(value, LinearOperator)
+
+
+def operators(value: Any) -> bool:
+    return type(value) is tuple and len(value) > 0 and all(map(operator, value))
+
+
+def facts(value: Any) -> bool:
+    if type(value) is not tuple or not all(type(v) is tuple and len(v) == 2 for v in value):
+        return False
+    known = ("hermitian", "unitary", "positive")
+    return all(name in known and flag(fact) for name, fact in value)
+
+
+def plain(value: Any, allowed: Check) -> Any:
+    """The value of a field as files hold it: NumPy's integers and bools as Python's."""
+    if allowed is flag:
+        return bool(value)
+    if allowed is size:
+        return int(value)
+    if allowed is sizes:
+        return tuple([int(n) for n in value])
+    if allowed is index:
+        host = to_numpy(value)
+        return host if index(host) else host.astype(np.int64)
+    return value
+
+
+# -- what must hold among the fields: compiled code trusts index arrays ----------------------
+
+
+def check_below(index: Array, n: int, what: str) -> None:
+    """Raise unless 0 <= index < n everywhere."""
+    outside = np.flatnonzero((index < 0) | (index >= n))
+    if outside.size:
+        i = int(outside[0])
+        raise ValueError(f"{what}[{i}] is {int(index[i])}, outside 0 .. {n - 1}")
+
+
+def check_index(fields: Fields) -> None:
+    check_below(fields["index"], fields["n"], "index")
+
+
+def check_sparse(fields: Fields) -> None:
+    indices, indptr = fields["indices"], fields["indptr"]
+    rows, columns = fields["size"]
+    nnz = len(indices)
+    if len(fields["data"]) != nnz:
+        raise ValueError(f"{len(fields['data'])} entries of data, {nnz} indices")
+    if len(indptr) != rows + 1:
+        raise ValueError(f"indptr has {len(indptr)} entries for {rows} rows")
+    if indptr[0] != 0 or indptr[-1] != nnz or (indptr[1:] < indptr[:-1]).any():
+        raise ValueError(f"indptr does not rise from 0 to {nnz}")
+    check_below(indices, columns, "indices")
+
+
+def one_size(axis: int) -> Callable[[Fields], None]:
+    def check(fields: Fields) -> None:
+        found = sorted({block.shape[axis] for block in fields["blocks"]})
+        if len(found) > 1:
+            raise ValueError(f"blocks of {found[0]} and {found[1]} {('rows', 'columns')[axis]}")
+
+    return check
+
+
+def no_nested(name: str, cls: type) -> Callable[[Fields], None]:
+    """Products hold no products: those that a hostile file nests would double at each level."""
+
+    def check(fields: Fields) -> None:
+        if any(type(member) is cls for member in fields[name]):
+            raise ValueError(f"a {cls.__name__} stands directly inside another")
+        if cls is Kron:
+            bits = sum(max(member.shape).bit_length() - 1 for member in fields[name])
+            if bits > MAX_BITS:
+                raise ValueError(f"its size takes {bits} bits, at most {MAX_BITS} are allowed")
+
+    return check
+
+
+FLAGS = {"transposed": flag, "conjugated": flag}
+
+KINDS = {
+    "Assumed": Kind(Assumed, {"operator": operator, "assumed": facts}),
+    "BlockDiag": Kind(BlockDiag, {"blocks": operators}),
+    "Dense": Kind(Dense, {"array": values(2), "conjugated": flag}),
+    "Diagonal": Kind(Diagonal, {"values": values(1)}),
+    "Extension": Kind(Extension, {"index": index, "n": size}, check_index),
+    "HStack": Kind(HStack, {"blocks": operators}, one_size(0)),
+    "Identity": Kind(Identity, {"n": size}),
+    "Kron": Kind(Kron, {"factors": operators}, no_nested("factors", Kron)),
+    "KroneckerSparse": Kind(KroneckerSparse, {"stored": values(4), **FLAGS}),
+    "Permutation": Kind(Permutation, {"index": index}),
+    "Product": Kind(Product, {"factors": operators}, no_nested("factors", Product)),
+    "RealPart": Kind(RealPart, {"operator": operator}),
+    "Restriction": Kind(Restriction, {"index": index, "n": size}, check_index),
+    "Scalar": Kind(Scalar, {"n": size, "alpha": number}),
+    "Sparse": Kind(
+        Sparse,
+        {"data": values(1), "indices": index, "indptr": index, "size": sizes, **FLAGS},
+        check_sparse,
+    ),
+    "Sum": Kind(Sum, {"terms": operators}, no_nested("terms", Sum)),
+    "VStack": Kind(VStack, {"blocks": operators}, one_size(1)),
+    "Zero": Kind(Zero, {"size": sizes}),
+}
+NAMES = {kind.cls: name for name, kind in KINDS.items()}
+
+NOT_SAVEABLE = {  # class: why
+    Function: "it runs Python functions, which are no data",
+    Foreign: "it wraps an operator of another library, whose data are not known here",
+}

@@ -1,0 +1,164 @@
+"""The compiled CPU kernel, by ctypes: NumPy arrays of one dtype among DTYPES.
+
+The library is built for several levels of x86-64; the best one that this CPU has is loaded, once.
+What memory a product touches is checked in C (src/buffers.h), on the arrays themselves; Python
+decides what runs and words the errors.  One product of size 64 costs about a microsecond.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import pathlib
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._array import Array
+from .reference import check_sizes
+
+__all__ = ["DTYPES", "Library", "facts", "find", "ks_matmat", "missing", "obstacle"]
+
+DTYPES = "float32, float64, complex64, complex128"
+CHARS = "fdFD"
+LEVELS = ("v4", "v3", "v2", "native")  # best first; native: the one build of other machines
+BAD_DTYPE, BAD_ORDER, BAD_SIZES = 1, 2, 3  # enum Outcome
+TRANSPOSE, CONJ = 1, 2
+ndarray, empty = np.ndarray, np.empty
+
+
+class Library(NamedTuple):
+    """A loaded build of the kernels."""
+
+    level: str
+    path: str
+    compiler: str
+    ks_matmat: Any  # (values, x, y, flags) -> Outcome
+
+
+def find(folders: list[str] | None = None) -> Library | str:
+    """Load the best library among `folders`, or say in a sentence why there is none."""
+    if sys.implementation.name != "cpython":
+        return (
+            f"it takes arrays through CPython's buffer protocol, this is {sys.implementation.name}"
+        )
+    folders = _folders() if folders is None else folders
+    paths = built(folders)
+    if not paths:
+        return (
+            f"its compiled part is not in {', '.join(folders)}: lazyops was installed without a "
+            "C++ compiler (install g++ or clang++, then reinstall lazyops) or is imported from "
+            "its sources (install it)"
+        )
+    try:
+        has = cpu_level(paths)
+        for level, path in paths.items():
+            if runs(level, has):
+                return load(level, str(path))
+    except OSError as error:
+        return f"its compiled part does not load: {error}"
+    return "this CPU has less than x86-64-v2 (SSE4.2)"
+
+
+def _folders() -> list[str]:
+    """Where this package lies; an editable install has two: its sources and what was built."""
+    return list(sys.modules[__package__].__path__)
+
+
+def built(folders: list[str] | None = None) -> dict[str, pathlib.Path]:
+    """The builds found, best level first."""
+    found: dict[str, pathlib.Path] = {}
+    for level in LEVELS:
+        for folder in _folders() if folders is None else folders:
+            path = pathlib.Path(folder) / f"_ks_{level}.so"
+            if path.exists():
+                found.setdefault(level, path)
+    return found
+
+
+def cpu_level(paths: dict[str, pathlib.Path]) -> int:
+    """What this CPU can run, told by the most modest build."""
+    return ctypes.CDLL(str(list(paths.values())[-1])).lazyops_cpu_level()
+
+
+def runs(level: str, has: int) -> bool:
+    return level == "native" or int(level[1:]) <= has
+
+
+def load(level: str, path: str) -> Library:
+    """One build, ready to be called."""
+    library = ctypes.PyDLL(path)  # keeps the GIL: a large product releases it itself
+    library.lazyops_init.argtypes = [ctypes.c_void_p] * 4
+    library.lazyops_init.restype = None
+    api = ctypes.pythonapi
+    library.lazyops_init(
+        *(
+            ctypes.cast(function, ctypes.c_void_p)
+            for function in (
+                api.PyObject_GetBuffer,
+                api.PyBuffer_Release,
+                api.PyEval_SaveThread,
+                api.PyEval_RestoreThread,
+            )
+        )
+    )
+    library.lazyops_compiler.restype = ctypes.c_char_p
+    compiled = library.lazyops_ks_matmat
+    compiled.argtypes = [ctypes.py_object] * 3 + [ctypes.c_int]
+    compiled.restype = ctypes.c_int
+    return Library(level, path, library.lazyops_compiler().decode(), compiled)
+
+
+library = functools.cache(find)
+
+
+def obstacle(values: Array, x: Array) -> str | None:
+    """Why this kernel cannot multiply these arrays; None if it can."""
+    if not (isinstance(values, ndarray) and isinstance(x, ndarray)):
+        return "it takes NumPy arrays"
+    dtype = values.dtype
+    if dtype != x.dtype or dtype.char not in CHARS or not dtype.isnative:
+        return f"it takes two arrays of one dtype among {DTYPES}, got {dtype} and {x.dtype}"
+    return missing()
+
+
+def missing() -> str | None:
+    """Why this kernel cannot run on this machine, whatever the arrays; None if it can."""
+    found = library()
+    return found if isinstance(found, str) else None
+
+
+def facts() -> dict[str, Any]:
+    """Level, path and compiler of the loaded library, for `doctor`."""
+    found = library()
+    if isinstance(found, str):
+        return {}
+    return {"level": found.level, "path": found.path, "compiler": found.compiler}
+
+
+def ks_matmat(values: Array, x: Array, transpose: bool = False, conj: bool = False) -> Array:
+    """See `reference.ks_matmat`.  Arrays that are not C contiguous are copied first."""
+    found = library()
+    if isinstance(found, str):
+        raise RuntimeError(found)
+    return run(found.ks_matmat, values, x, transpose, conj)
+
+
+def run(compiled: Any, values: Array, x: Array, transpose: bool, conj: bool) -> Array:
+    """A product by the compiled function of one build."""
+    try:
+        a, b, c, d = values.shape
+        y = empty((a * (c if transpose else b) * d, x.shape[1]), values.dtype)
+    except (ValueError, IndexError):
+        check_sizes(values, x, transpose)
+        raise
+    outcome = compiled(values, x, y, (TRANSPOSE if transpose else 0) | (CONJ if conj else 0))
+    if outcome == 0:
+        return y
+    if outcome == BAD_ORDER:
+        values, x = np.ascontiguousarray(values), np.ascontiguousarray(x)
+        return run(compiled, values, x, transpose, conj)
+    if outcome == BAD_SIZES:
+        check_sizes(values, x, transpose)
+    raise TypeError(f"the compiled kernel takes no {values.dtype!r} with {x.dtype!r}")

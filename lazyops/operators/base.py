@@ -1,0 +1,577 @@
+"""LinearOperator: what every operator is, and the door through which arrays enter and leave."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import InitVar, dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse.linalg
+
+from .._array import Array, Place, conj, dtype_name, is_array, is_complex_name, needs_grad, own
+from .._array import place as place_of
+from . import door
+from .law import NEUTRAL, Law, join_laws
+from .tree import fold, from_records, map_operators, run, to_records
+
+INDEX = {"role": "index"}  # metadata of a field that holds integers: never counts for the dtype
+ITSELF = object()  # in a cache: the partner is the operator itself
+
+
+@dataclass(eq=False, repr=False)
+class LinearOperator(scipy.sparse.linalg.LinearOperator):
+    """A matrix known by its action; immutable, lazy, and a SciPy ``LinearOperator``.
+
+    A new kind is a dataclass (``eq=False, repr=False``) that defines ``_shape()``,
+    ``_matmat(x)`` for a checked `x` of shape (columns, k), and ``_adjoint()``.  All the rest
+    is derived.  A kind made of operators holds them in fields (alone or in tuples) and
+    defines ``_steps(x)``, a generator that yields ``(operand, array)`` and is sent the
+    product, in place of ``_matmat``; its ``_adjoint`` is given the operands' adjoints.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Rows and columns.
+    dtype : numpy.dtype
+        Joined from the values held; without any, what a float64 `x` gives.
+    """
+
+    copy: InitVar[bool] = field(default=True, kw_only=True)
+
+    kind: ClassVar[str] = "bool"  # joins the dtype as a Python scalar would: see law.py
+    __array_ufunc__ = None  # so that ``ndarray @ operator`` reaches __rmatmul__
+    ndim = 2
+
+    # -- construction --------------------------------------------------------------------
+
+    def __post_init__(self, copy: bool):
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if is_array(value):
+                object.__setattr__(self, f.name, own(value, copy))
+        self._check()
+        operands = tuple(_operators_in(self))
+        self._settle(self._shape(), self._law_of(operands), self._places_of(operands))
+
+    def _settle(self, shape: tuple[int, int], law: Law, places: frozenset[Place]) -> None:
+        """Last step of every construction: the facts that all methods rely on."""
+        self._law, self._places = law, places
+        self._cache: dict[Any, Any] = {}
+        super().__init__(law.declared, shape)
+
+    @classmethod
+    def _restore(cls, fields: dict[str, Any]) -> LinearOperator:
+        """The operator with these fields; arrays are held, not copied."""
+        return cls(**fields, copy=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__ and name != "ndim":
+            raise AttributeError(
+                f"operators are immutable: {name} of {self.kind_name} is set; build a new operator"
+            )
+        object.__setattr__(self, name, value)
+
+    # -- what a kind defines -------------------------------------------------------------
+
+    def _shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define _shape()")
+
+    def _check(self) -> None:
+        """Raise where the fields make no sense (optional)."""
+
+    def _matmat(self, x: Array) -> Array:
+        """``self @ x`` for a checked `x` of shape (columns, k); may return `x` or a view of it."""
+        if self._is_composite:
+            return run(self, x)
+        raise NotImplementedError(f"{type(self).__name__} does not define _matmat(x)")
+
+    def _adjoint(self, *operands: LinearOperator) -> LinearOperator:
+        """The conjugate transpose; of a composite, given the adjoints of its operands."""
+        raise NotImplementedError(f"{self.kind_name} knows no adjoint")
+
+    def _conj(self, *operands: LinearOperator) -> LinearOperator:
+        """The entrywise conjugate; by default every operand or array held is conjugated."""
+        if operands:
+            return self._with_operands(operands)
+        return self._map_arrays(lambda a: conj(a), lambda index: index)
+
+    def _facts(self, *operands: LinearOperator) -> dict[str, bool | None]:
+        """What is known for sure of `hermitian`, `unitary`, `positive`; unnamed means unknown."""
+        return {}
+
+    def _dense(self) -> Array | None:
+        """The matrix, fresh, where that costs less than products with unit vectors (optional)."""
+        return None
+
+    def _flops(self, *operands: int) -> int:
+        """Real operations for one column of `x`, given those of the operands."""
+        if operands:
+            return sum(operands)
+        return sum(2 * flop_weight(a) * math.prod(a.shape) for f, a in self._arrays() if not f.metadata)
+
+    def _label(self) -> str:
+        """How the operator is written in an expression."""
+        m, n = self.shape
+        return f"{type(self).__name__}{m}" if m == n else f"{type(self).__name__}{m}x{n}"
+
+    def _pieces(self) -> Iterable[str | tuple[LinearOperator, int]]:
+        """The text of a composite: strings, and operands with the precedence they need."""
+        yield self._label()
+
+    precedence: ClassVar[int] = 9  # 1 sum, 2 product, 3 power of a name; a leaf is an atom
+
+    # -- derived structure ---------------------------------------------------------------
+
+    _is_composite = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls._is_composite = hasattr(cls, "_steps")
+
+    @property
+    def kind_name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def _operands(self) -> tuple[LinearOperator, ...]:
+        return tuple(_operators_in(self)) if self._is_composite else ()
+
+    def _arrays(self) -> Iterable[tuple[dataclasses.Field, Array]]:
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if is_array(value):
+                yield f, value
+
+    def _law_of(self, operands: tuple[LinearOperator, ...]) -> Law:
+        names = [dtype_name(a.dtype) for f, a in self._arrays() if f.metadata != INDEX]
+        law = Law(frozenset(names), self.kind) if names or self.kind != "bool" else NEUTRAL
+        return join_laws([law, *(o._law for o in operands)]) if operands else law
+
+    def _places_of(self, operands: tuple[LinearOperator, ...]) -> frozenset[Place]:
+        found = {place_of(a) for f, a in self._arrays() if f.metadata != INDEX}
+        return frozenset(found).union(*(o._places for o in operands))
+
+    def _map_arrays(self, values: Callable, index: Callable) -> LinearOperator:
+        """The same leaf with `values` applied to its values and `index` to its index arrays."""
+        changed = {
+            f.name: index(a) if f.metadata == INDEX else values(a) for f, a in self._arrays()
+        }
+        if all(changed[f.name] is a for f, a in self._arrays()):
+            return self
+        return dataclasses.replace(self, **changed, copy=False)
+
+    def _with_operands(self, operands: tuple[LinearOperator, ...]) -> LinearOperator:
+        """The same composite of other operands."""
+        if all(new is old for new, old in zip(operands, self._operands, strict=True)):
+            return self
+        following = iter(operands)
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return type(self)(**map_operators(fields, lambda _: next(following)))
+
+    # -- adjoint, transpose, conjugate: pairs that know each other --------------------------
+
+    @property
+    def H(self) -> LinearOperator:
+        """Adjoint (conjugate transpose); ``A.H.H is A``."""
+        return _paired(self, "H", lambda op, operands: op._adjoint(*operands))
+
+    @property
+    def T(self) -> LinearOperator:
+        """Transpose; ``A.T.T is A``."""
+        if not self._is_complex:
+            return self.H
+        return _paired(self, "T", lambda op, _: op.H.conj(), deep=False)
+
+    def conj(self) -> LinearOperator:
+        """Entrywise complex conjugate; `self` where it is known to be real."""
+        if not self._is_complex:
+            return self
+        return _paired(self, "conj", lambda op, operands: op._conj(*operands))
+
+    conjugate = conj
+
+    def adjoint(self) -> LinearOperator:
+        """`self.H`, by SciPy's name."""
+        return self.H
+
+    def transpose(self) -> LinearOperator:
+        """`self.T`, by SciPy's name."""
+        return self.T
+
+    _transpose = transpose
+
+    @property
+    def _is_complex(self) -> bool:
+        """Whether the matrix may hold numbers that are not real."""
+        return self.dtype.kind == "c"
+
+    # -- action: see door.py for the shapes --------------------------------------------------
+
+    def matvec(self, x: Array, out: Array | None = None) -> Array:
+        """``self @ x`` for a vector.
+
+        Parameters
+        ----------
+        x : array of shape (n,) or (n, 1), or rows of shape (..., n)
+        out : array, optional
+            Receives the result; never overlaps `x`.
+
+        Returns
+        -------
+        fresh array of shape (m,), (m, 1) or (..., m), of the library, device and order of `x`
+        """
+        return door.matvec(self, x, out)
+
+    def matmat(self, x: Array, out: Array | None = None) -> Array:
+        """``self @ x`` for an `x` of shape (n, k) or (..., n, k); see `matvec`."""
+        return door.matmat(self, x, out)
+
+    def rmatvec(self, x: Array) -> Array:
+        """``self.H @ x`` for a vector `x`, with the shapes of `matvec`."""
+        return door.matvec(self.H, x, None)
+
+    def rmatmat(self, x: Array) -> Array:
+        """``self.H @ x`` for a matrix `x`, with the shapes of `matmat`."""
+        return door.matmat(self.H, x, None)
+
+    # SciPy's own expressions call these where a NumPy array is already at hand.
+    def _matvec(self, x):
+        return self.matvec(x)
+
+    def _rmatvec(self, x):
+        return self.rmatvec(x)
+
+    def _rmatmat(self, x):
+        return self.rmatmat(x)
+
+    def dot(self, x: Any) -> Any:
+        """``self @ x``: an operator, an array, or a scalar (SciPy's rule)."""
+        return self * x if _is_scalar(x) else self @ x
+
+    def __call__(self, x: Any) -> Any:
+        return self.dot(x)
+
+    def rdot(self, x: Any) -> Any:
+        """``x @ self``."""
+        return self * x if _is_scalar(x) else x @ self
+
+    def result_dtype(self, dtype: Any) -> str:
+        """Name of the dtype of ``self @ x`` for an `x` of `dtype`; integers count as float64.
+
+        >>> import numpy as np, lazyops as lo
+        >>> lo.Diagonal(np.ones(3, np.float32)).result_dtype(np.complex64)
+        'complex64'
+        """
+        return self._law.result(dtype_name(dtype))
+
+    # -- algebra -------------------------------------------------------------------------
+
+    def __matmul__(self, other):
+        if type(other) is np.ndarray:
+            return door.apply(self, other)
+        from .convert import as_operand
+
+        if (operand := as_operand(other)) is not None:
+            from .algebra import compose
+
+            return compose(self, operand)
+        x = door.as_array(other)
+        return NotImplemented if x is None else door.apply(self, x)
+
+    def __rmatmul__(self, other):
+        from .convert import as_operand
+
+        if (operand := as_operand(other)) is not None:
+            from .algebra import compose
+
+            return compose(operand, self)
+        x = door.as_array(other)
+        return NotImplemented if x is None else door.apply_to_rows(self, x)
+
+    def __add__(self, other):
+        from .algebra import add, as_term
+
+        term = as_term(self, other)
+        return NotImplemented if term is None else add(self, term)
+
+    def __radd__(self, other):
+        from .algebra import add, as_term
+
+        if type(other) is int and other == 0:  # so that sum([A, B]) works
+            return self
+        term = as_term(self, other)
+        return NotImplemented if term is None else add(term, self)
+
+    def __sub__(self, other):
+        from .algebra import add, as_term
+
+        term = as_term(self, other)
+        return NotImplemented if term is None else add(self, -term)
+
+    def __rsub__(self, other):
+        from .algebra import add, as_term
+
+        term = as_term(self, other)
+        return NotImplemented if term is None else add(term, -self)
+
+    def __mul__(self, alpha):
+        from .algebra import scale
+
+        return scale(self, alpha)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, alpha):
+        from .algebra import divide
+
+        return divide(self, alpha)
+
+    def __rtruediv__(self, other):
+        raise TypeError(
+            f"cannot divide by {self!r}: solve with it (scipy.sparse.linalg.lsmr), "
+            f"or try lo.inverse(A)"
+        )
+
+    def __neg__(self):
+        return self * -1
+
+    def __pos__(self):
+        return self
+
+    def __pow__(self, k):
+        from .algebra import power
+
+        return power(self, k)
+
+    def __bool__(self):
+        raise TypeError(f"the truth of {self!r} is not defined; test `A is not None`")
+
+    def __iter__(self):
+        raise TypeError(f"{self!r} is not iterated over; A.to_dense() gives its entries")
+
+    def __getitem__(self, key):
+        from .index import getitem
+
+        return getitem(self, key)
+
+    @property
+    def real(self) -> LinearOperator:
+        """The entrywise real part."""
+        from .parts import real_part
+
+        return real_part(self)
+
+    @property
+    def imag(self) -> LinearOperator:
+        """The entrywise imaginary part."""
+        from .parts import imaginary_part
+
+        return imaginary_part(self)
+
+    # -- places and dtypes -----------------------------------------------------------------
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Library and device of the values held, as text; none where no values are held."""
+        return tuple(sorted(map(str, self._places)))
+
+    def to(
+        self,
+        like: Array | None = None,
+        *,
+        namespace: Any = None,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> LinearOperator:
+        """The same operator with its values elsewhere, or in another precision.
+
+        Parameters
+        ----------
+        like : array, optional
+            Go where this array lives (its dtype does not count).
+        namespace : module or str, optional
+            ``'numpy'``, ``'torch'``, ``'cupy'``, or any array-API module.
+        device, dtype : optional
+            As the namespace names them; dtypes also by name, ``'float32'``.
+
+        Returns
+        -------
+        LinearOperator, kept by `self`: asking again gives the same one.
+        """
+        from .move import move
+
+        return move(self, like, namespace, device, dtype)
+
+    def astype(self, dtype: Any) -> LinearOperator:
+        """The same operator with its values in `dtype`."""
+        return self.to(dtype=dtype)
+
+    # -- looking inside ----------------------------------------------------------------------
+
+    def to_dense(self, like: Array | None = None, *, force: bool = False) -> Array:
+        """The matrix as an array of shape (m, n).
+
+        Parameters
+        ----------
+        like : array, optional
+            Library, device and dtype to compute in; by default those of the values held.
+        force : bool
+            Needed above max(1 GiB, a quarter of the memory of the machine).
+
+        Raises
+        ------
+        MemoryError
+            If the array would be larger than that and `force` is not given.
+        """
+        from .densify import to_dense
+
+        return to_dense(self, like, force)
+
+    toarray = to_dense
+
+    def diagonal(self) -> Array:
+        """The entries ``A[i, i]``, shape (min(m, n),)."""
+        from .quantities import diagonal
+
+        return diagonal(self)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all the arrays held, each counted once."""
+        from .info import held_bytes
+
+        return held_bytes(self, indices=True)
+
+    @property
+    def values_nbytes(self) -> int:
+        """Bytes of the values held, index arrays left out."""
+        from .info import held_bytes
+
+        return held_bytes(self, indices=False)
+
+    def info(self):
+        """Entries, bytes, flops per column, depth, and the dense equivalent."""
+        from .info import info
+
+        return info(self)
+
+    def tree(self) -> str:
+        """The expression as an indented tree: shape, dtype, place, entries of each node."""
+        from .show import tree
+
+        return tree(self)
+
+    def __repr__(self) -> str:
+        from .show import expression
+
+        return expression(self)
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def _repr_html_(self) -> str:
+        from .show import html
+
+        return html(self)
+
+    # -- facts -----------------------------------------------------------------------------
+
+    @property
+    def is_hermitian(self) -> bool | None:
+        """``A == A.H``: True, False, or None where it is not known."""
+        from .facts import facts
+
+        return facts(self)["hermitian"]
+
+    @property
+    def is_unitary(self) -> bool | None:
+        """``A.H @ A == I`` and square: True, False, or None where it is not known."""
+        from .facts import facts
+
+        return facts(self)["unitary"]
+
+    @property
+    def is_positive(self) -> bool | None:
+        """Hermitian and ``x.H A x >= 0``: True, False, or None where it is not known."""
+        from .facts import facts
+
+        return facts(self)["positive"]
+
+    def assume(self, **facts: bool) -> LinearOperator:
+        """The same operator with facts you know: ``hermitian=``, ``unitary=``, ``positive=``."""
+        from .facts import assume
+
+        return assume(self, facts)
+
+    # -- copies and pickles ------------------------------------------------------------------
+
+    def __reduce__(self):
+        return from_records, (to_records(self),)
+
+    def __copy__(self):
+        return self
+
+
+del LinearOperator.copy  # the keyword of every constructor is not an attribute of operators
+
+
+def _is_scalar(x: Any) -> bool:
+    return isinstance(x, (int, float, complex, np.generic)) or (is_array(x) and x.ndim == 0)
+
+
+def _operators_in(op: LinearOperator) -> Iterable[LinearOperator]:
+    stack = [getattr(op, f.name) for f in reversed(dataclasses.fields(op))]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, LinearOperator):
+            yield value
+        elif type(value) is tuple:
+            stack.extend(reversed(value))
+
+
+def _paired(root: LinearOperator, name: str, make: Callable, deep: bool = True) -> LinearOperator:
+    """`root`'s partner under an involution.  The one that was asked holds the other, which knows
+    it weakly: neither a cycle that keeps memory, nor a partner built twice."""
+
+    def visit(op, operands):
+        if (known := known_partner(op, name)) is not None:
+            return known
+        other = make(op, operands)
+        if other is op:
+            op._cache[name] = ITSELF
+            return op
+        other = op._cache.setdefault(name, other)
+        other._cache.setdefault(name, weakref.ref(op))
+        return other
+
+    known = known_partner(root, name)
+    if known is not None:
+        return known
+    return fold(root, visit) if deep else visit(root, ())
+
+
+def known_partner(op: LinearOperator, name: str) -> LinearOperator | None:
+    """The adjoint ``"H"``, transpose ``"T"`` or ``"conj"`` if it has been built already."""
+    other = op._cache.get(name)
+    if other is ITSELF:
+        return op
+    if isinstance(other, weakref.ref):
+        other = other()
+        if other is None:
+            op._cache.pop(name, None)
+    return other
+
+
+def flop_weight(a: Array) -> int:
+    """A complex multiplication and addition cost four times the real ones."""
+    return 4 if is_complex_name(dtype_name(a.dtype)) else 1
+
+
+def requires_grad(op: LinearOperator) -> bool:
+    """Whether a gradient is to be recorded to values that the expression holds."""
+    return fold(op, lambda node, below: any(below) or any(needs_grad(a) for _, a in node._arrays()))

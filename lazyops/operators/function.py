@@ -1,0 +1,231 @@
+"""Operators known by their products only: Python callables, and operators of other libraries."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._array import (
+    NUMPY,
+    Array,
+    array_namespace,
+    can_meet,
+    cast,
+    conj,
+    dtype_name,
+    has_complex_values,
+    is_array,
+    is_complex_name,
+    is_numpy,
+    place,
+    to_numpy,
+)
+from .base import LinearOperator
+from .law import Law
+from .scalar import check_size
+
+
+@dataclass(eq=False, repr=False, init=False)
+class Function(LinearOperator):
+    """An operator given by callables.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Rows and columns.
+    matmat, rmatmat : callable, optional
+        ``matmat(x)`` gets an array of shape (columns, k) and returns (rows, k); ``rmatmat``
+        is the same for the adjoint.
+    matvec, rmatvec : callable, optional
+        The same for one vector of shape (columns,); used where the block form is missing.
+    dtype : dtype, optional
+        Of the matrix.  None: real, in the precision of `x`; the callable is not probed.
+    conjugated : bool
+        The operator is the conjugate of what the callables do.
+
+    Raises
+    ------
+    NotImplementedError
+        When the adjoint is asked for and was not given.
+    """
+
+    size: tuple[int, int]
+    forward: Callable | None
+    backward: Callable | None
+    forward_vector: Callable | None
+    backward_vector: Callable | None
+    value_dtype: Any
+    conjugated: bool
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        matmat: Callable | None = None,
+        rmatmat: Callable | None = None,
+        *,
+        matvec: Callable | None = None,
+        rmatvec: Callable | None = None,
+        dtype: Any = None,
+        conjugated: bool = False,
+    ):
+        fields = (size, matmat, rmatmat, matvec, rmatvec, dtype, conjugated)
+        for f, value in zip(dataclasses.fields(self), fields, strict=True):
+            object.__setattr__(self, f.name, value)
+        self.__post_init__(False)
+
+    @classmethod
+    def _restore(cls, fields):
+        size, matmat, rmatmat, matvec, rmatvec, dtype, conjugated = fields.values()
+        return cls(
+            size, matmat, rmatmat,
+            matvec=matvec, rmatvec=rmatvec, dtype=dtype, conjugated=conjugated,
+        )  # fmt: skip
+
+    def _check(self):
+        try:
+            m, n = self.size
+        except (TypeError, ValueError):
+            raise TypeError(f"Function takes (rows, columns) first, got {self.size!r}") from None
+        size = check_size(m, "the number of rows"), check_size(n, "the number of columns")
+        object.__setattr__(self, "size", size)
+        for f in (self.forward, self.backward, self.forward_vector, self.backward_vector):
+            if f is not None and not callable(f):
+                raise TypeError(f"Function takes callables, got {type(f).__name__}")
+        if self.forward is None and self.forward_vector is None:
+            raise TypeError("Function needs matmat= or matvec=: neither was given")
+        if self.value_dtype is not None:
+            object.__setattr__(self, "value_dtype", dtype_name(self.value_dtype))
+
+    def _shape(self):
+        return self.size
+
+    def _law_of(self, operands):
+        if self.value_dtype is None:
+            return Law(frozenset(), "float")
+        return Law(frozenset({self.value_dtype}), "bool")
+
+    def _matmat(self, x):
+        x = conj(x) if self.conjugated else x
+        if self.forward is not None:
+            y = self.forward(x)
+        else:
+            y = by_columns(self.forward_vector, x, self.size[0])
+        y = self._checked(y, x)
+        return conj(y) if self.conjugated else y
+
+    def _checked(self, y: Any, x: Array) -> Array:
+        wanted = (self.size[0], int(x.shape[1]))
+        if not is_array(y) or not can_meet(place(y), place(x)):
+            what = f"array of {place(y)}" if is_array(y) else type(y).__name__
+            raise TypeError(f"the callable of {self!r} was given {place(x)}, returned {what}")
+        if tuple(y.shape) != wanted:
+            raise ValueError(
+                f"the callable of {self!r} returned shape {tuple(y.shape)}, not {wanted}"
+            )
+        name = self._law.result(dtype_name(x.dtype))
+        if has_complex_values(y) and not is_complex_name(name):
+            raise TypeError(
+                f"the callable of {self!r} returned {dtype_name(y.dtype)} where {name} is "
+                f"declared: give Function a complex dtype="
+            )
+        if is_numpy(y):  # a copy: the callable may use one buffer again and again
+            return np.array(y, dtype=name)
+        return cast(array_namespace(y).asarray(y, copy=True), name)
+
+    def _adjoint(self):
+        if self.backward is None and self.backward_vector is None:
+            raise NotImplementedError(
+                f"{self!r} knows no adjoint: give Function rmatmat= or rmatvec="
+            )
+        m, n = self.size
+        return Function(
+            (n, m), self.backward, self.forward,
+            matvec=self.backward_vector, rmatvec=self.forward_vector,
+            dtype=self.value_dtype, conjugated=self.conjugated,
+        )  # fmt: skip
+
+    def _conj(self):
+        return Function(
+            self.size, self.forward, self.backward,
+            matvec=self.forward_vector, rmatvec=self.backward_vector,
+            dtype=self.value_dtype, conjugated=not self.conjugated,
+        )  # fmt: skip
+
+    @property
+    def _is_complex(self):
+        return self.value_dtype is not None and is_complex_name(self.value_dtype)
+
+    def _label(self):
+        first = self.forward if self.forward is not None else self.forward_vector
+        name = getattr(first, "__name__", type(first).__name__).strip("<>")
+        m, n = self.size
+        return f"{name}[{m}]" if m == n else f"{name}[{m}x{n}]"
+
+
+def by_columns(f: Callable, x: Array, m: int) -> Array:
+    """`f` of each column of x, shape (m, k)."""
+    xp = array_namespace(x)
+    if x.shape[1] == 0:
+        return xp.zeros((m, 0), dtype=x.dtype, device=x.device)
+    columns = [xp.reshape(f(x[:, i]), (m,)) for i in range(x.shape[1])]
+    return xp.stack(columns, axis=1)
+
+
+@dataclass(eq=False, repr=False)
+class Foreign(LinearOperator):
+    """An operator of SciPy, PyLops or another library, by what they share: NumPy products.
+
+    Parameters
+    ----------
+    operator : object with ``shape``, and ``matmat`` or ``matvec``; with ``rmatmat`` or ``rmatvec``
+        if the adjoint is to be used
+    reversed, conjugated : bool
+        The operator is the adjoint, the conjugate, or both.
+    """
+
+    operator: Any
+    reversed: bool = False
+    conjugated: bool = False
+
+    def _shape(self):
+        m, n = map(int, self.operator.shape)
+        return (n, m) if self.reversed else (m, n)
+
+    def _law_of(self, operands):
+        dtype = getattr(self.operator, "dtype", None)
+        if dtype is None:
+            return Law(frozenset(), "float")
+        return Law(frozenset({np.dtype(dtype).name}), "bool")
+
+    def _matmat(self, x):
+        if not can_meet(place(x), NUMPY):
+            raise TypeError(f"{self!r} works on NumPy arrays only, x is {place(x)}")
+        host = to_numpy(x)
+        host = conj(host) if self.conjugated else host
+        y = np.array(self._product(host), dtype=self._law.result(host.dtype.name))
+        y = conj(y) if self.conjugated else y
+        return y if is_numpy(x) else array_namespace(x).asarray(y)
+
+    def _product(self, x: np.ndarray) -> np.ndarray:
+        block, single = ("rmatmat", "rmatvec") if self.reversed else ("matmat", "matvec")
+        if (f := getattr(self.operator, block, None)) is not None:
+            return f(x)
+        if (f := getattr(self.operator, single, None)) is not None:
+            return by_columns(f, x, self.shape[0])
+        raise NotImplementedError(f"{self!r} knows no adjoint: it has neither {block} nor {single}")
+
+    def _adjoint(self):
+        return Foreign(self.operator, not self.reversed, self.conjugated)
+
+    def _conj(self):
+        return Foreign(self.operator, self.reversed, not self.conjugated)
+
+    def _label(self):
+        m, n = self.shape
+        name = type(self.operator).__name__.strip("_")
+        text = f"{name}[{m}]" if m == n else f"{name}[{m}x{n}]"
+        return f"{text}.H" if self.reversed else text

@@ -1,0 +1,126 @@
+"""Kronecker product and Kronecker sum."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from .._array import array_namespace
+from .algebra import _operators, add
+from .base import LinearOperator
+from .scalar import Identity, is_one
+
+
+@dataclass(eq=False, repr=False)
+class Kron(LinearOperator):
+    """``kron(factors[0], factors[1], ...)``, in the order of ``numpy.kron``; see `kron`."""
+
+    factors: tuple[LinearOperator, ...]
+    precedence = 9
+
+    def __post_init__(self, copy: bool):
+        found: list[LinearOperator] = []
+        for factor in _operators("a Kronecker product", self.factors):
+            found.extend(factor.factors if isinstance(factor, Kron) else (factor,))
+        object.__setattr__(self, "factors", tuple(found))
+        super().__post_init__(copy)
+
+    def _shape(self):
+        shapes = [f.shape for f in self.factors]
+        return math.prod(m for m, _ in shapes), math.prod(n for _, n in shapes)
+
+    def _steps(self, x):
+        xp = array_namespace(x)
+        k = int(x.shape[1])
+        sizes = [f.shape[1] for f in self.factors]
+        for axis in self._order():
+            factor = self.factors[axis]
+            if is_one(factor):
+                continue
+            before, after = math.prod(sizes[:axis]), math.prod(sizes[axis + 1 :]) * k
+            x = xp.reshape(x, (before, sizes[axis], after))
+            columns = xp.permute_dims(x, (1, 0, 2))
+            y = yield factor, xp.reshape(columns, (sizes[axis], before * after))
+            sizes[axis] = factor.shape[0]
+            y = xp.reshape(y, (sizes[axis], before, after))
+            x = xp.permute_dims(y, (1, 0, 2))
+        return xp.reshape(x, (self.shape[0], k))
+
+    def _order(self) -> list[int]:
+        """Factors that shrink their axis first, those that widen it last: least work between."""
+        ratio = [m / n if n else 1.0 for m, n in (f.shape for f in self.factors)]
+        return sorted(range(len(self.factors)), key=ratio.__getitem__)
+
+    def _adjoint(self, *adjoints):
+        return Kron(adjoints)
+
+    def _facts(self, *operands):
+        found = {f: all_or_none(o[f] for o in operands) for f in operands[0]}
+        return found
+
+    def _flops(self, *operands):
+        sizes = [f.shape[1] for f in self.factors]
+        total = 0
+        for axis in self._order():
+            times = math.prod(sizes[:axis]) * math.prod(sizes[axis + 1 :])
+            total += operands[axis] * times
+            sizes[axis] = self.factors[axis].shape[0]
+        return total
+
+    def _pieces(self):
+        yield "kron("
+        for i, factor in enumerate(self.factors):
+            if i:
+                yield ", "
+            yield (factor, 0)
+        yield ")"
+
+
+def all_or_none(values) -> bool | None:
+    """True where all are True; else unknown."""
+    return True if all(v is True for v in values) else None
+
+
+def kron(*operators: Any) -> LinearOperator:
+    """Kronecker product, ordered as ``numpy.kron``.
+
+    ``kron(A, B) @ x.reshape(-1)`` is ``(A @ x @ B.T).reshape(-1)`` for a matrix `x` by rows.
+
+    Parameters
+    ----------
+    *operators : operators, matrices or sparse matrices
+
+    Returns
+    -------
+    LinearOperator of shape (product of rows, product of columns)
+
+    Examples
+    --------
+    >>> import lazyops as lo
+    >>> lo.kron(lo.Identity(2), [[1., 2.]]).to_dense()
+    array([[1., 2., 0., 0.],
+           [0., 0., 1., 2.]])
+    """
+    found = _operators("kron", operators)
+    return found[0] if len(found) == 1 else Kron(tuple(found))
+
+
+def kronsum(*operators: Any) -> LinearOperator:
+    """Kronecker sum ``A (x) I (x) I + I (x) B (x) I + ...`` of square operators.
+
+    Raises
+    ------
+    ValueError
+        If one of them is not square.
+    """
+    found = _operators("kronsum", operators)
+    for op in found:
+        if op.shape[0] != op.shape[1]:
+            m, n = op.shape
+            raise ValueError(f"kronsum takes square operators, {op!r} is {m}x{n}")
+    eyes = [Identity(op.shape[0]) for op in found]
+    terms = [kron(*eyes[:i], op, *eyes[i + 1 :]) for i, op in enumerate(found)]
+    return add(*terms)
+
+

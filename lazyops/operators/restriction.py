@@ -1,0 +1,135 @@
+"""Restriction: keep some entries of `x`, in any order, with repeats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .._array import Array, array_namespace, is_array, is_numpy, to_numpy
+from .base import INDEX, LinearOperator
+from .permutation import as_index, index_for, take_rows
+from .scalar import check_size
+
+
+@dataclass(eq=False, repr=False)
+class Restriction(LinearOperator):
+    """``(R @ x)[i] = x[index[i]]`` for an `x` of length n; see `restrict`."""
+
+    index: Array = field(metadata=INDEX)
+    n: int
+
+    def _shape(self):
+        return int(self.index.shape[0]), self.n
+
+    def _matmat(self, x):
+        return take_rows(x, self.index, self._cache)
+
+    def _adjoint(self):
+        return Extension(self.index, self.n, copy=False)
+
+    def _label(self):
+        return f"R{self.shape[0]}x{self.n}"
+
+
+@dataclass(eq=False, repr=False)
+class Extension(LinearOperator):
+    """The adjoint of a restriction: entry i of `x` is added to ``y[index[i]]``."""
+
+    index: Array = field(metadata=INDEX)
+    n: int
+
+    def _shape(self):
+        return self.n, int(self.index.shape[0])
+
+    def _matmat(self, x):
+        if is_numpy(x):
+            y = np.zeros((self.n, x.shape[1]), x.dtype)
+            np.add.at(y, self.index, x) if self._repeats else y.__setitem__(self.index, x)
+            return y
+        return self._gather(x)
+
+    @property
+    def _repeats(self) -> bool:
+        if "repeats" not in self._cache:
+            host = to_numpy(self.index)
+            self._cache["repeats"] = bool(host.size and np.bincount(host).max() > 1)
+        return self._cache["repeats"]
+
+    def _gather(self, x: Array) -> Array:
+        """By gathers alone, which every library has and torch differentiates: the j-th
+        occurrence of each position is one gather from `x` with a row of zeros below it."""
+        xp = array_namespace(x)
+        zero = xp.zeros((1, x.shape[1]), dtype=x.dtype, device=x.device)
+        padded = xp.concat([x, zero], axis=0)
+        if "rounds" not in self._cache:
+            self._cache["rounds"] = _rounds(to_numpy(self.index), self.n)
+        y = None
+        for source in self._cache["rounds"]:
+            t = xp.take(padded, index_for(x, source, self._cache), axis=0)
+            y = t if y is None else y + t
+        return y
+
+    def _adjoint(self):
+        return Restriction(self.index, self.n, copy=False)
+
+    def _label(self):
+        return f"R{self.shape[1]}x{self.n}.H"
+
+
+def _rounds(index: np.ndarray, n: int) -> list[np.ndarray]:
+    """For round j: where in `x` the j-th entry for each output stands; len(index) where none."""
+    order = np.argsort(index, kind="stable")
+    counts = np.bincount(index, minlength=n)
+    starts = np.cumsum(counts) - counts
+    padded = np.append(order, len(index))
+    return [
+        padded[np.where(counts > j, starts + j, len(index))]
+        for j in range(max(int(counts.max(initial=0)), 1))
+    ]
+
+
+def restrict(index: Any, n: int) -> LinearOperator:
+    """The operator ``x -> x[index]`` for an `x` of length `n`.
+
+    Parameters
+    ----------
+    index : slice, boolean mask of length n, or integers (negative ones count from the end)
+    n : int
+
+    Raises
+    ------
+    IndexError
+        If an index lies outside; the message names it.
+
+    Examples
+    --------
+    >>> import lazyops as lo
+    >>> lo.restrict([0, -1], 4) @ [1., 2., 3., 4.]
+    array([1., 4.])
+    """
+    n = check_size(n, "n of restrict")
+    return Restriction(positions(index, n), n, copy=False)
+
+
+def positions(index: Any, n: int) -> np.ndarray:
+    """The positions 0 .. n-1 that `index` selects, as NumPy would along an axis of length n."""
+    if isinstance(index, slice):
+        return _locked(np.arange(*index.indices(n), dtype=np.int64))
+    found = to_numpy(index) if is_array(index) else np.asarray(index)
+    if found.dtype == bool:
+        if found.shape != (n,):
+            raise IndexError(f"a boolean mask over {n} entries has shape ({n},), got {found.shape}")
+        return _locked(np.flatnonzero(found))
+    found = as_index(found, "a restriction")
+    outside = np.flatnonzero((found < -n) | (found >= n))
+    if outside.size:
+        i = int(outside[0])
+        raise IndexError(f"index[{i}] is {found[i]}, outside an axis of {n} entries")
+    return _locked(np.where(found < 0, found + n, found))
+
+
+def _locked(index: np.ndarray) -> np.ndarray:
+    index.flags.writeable = False
+    return index

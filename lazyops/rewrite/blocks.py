@@ -1,0 +1,90 @@
+"""Rules for Kronecker products and blocks: products go inside, where they are smaller."""
+
+from __future__ import annotations
+
+import itertools
+
+from ..operators import (
+    BlockDiag,
+    HStack,
+    Identity,
+    Kron,
+    VStack,
+    add,
+    block_diag,
+    compose,
+    hstack,
+    kron,
+    vstack,
+)
+from .engine import Rules
+
+RULES = Rules()
+
+
+@RULES.product(Kron, Kron)
+def kron_mixed_product(left, right):
+    """kron(A, B) kron(C, D) = kron(A C, B D), when the sizes meet"""
+    pairs = _meeting(left.factors, right.factors)
+    return None if pairs is None else kron(*(compose(a, b) for a, b in pairs))
+
+
+@RULES.product(BlockDiag, BlockDiag)
+def block_diag_product(left, right):
+    """diag(A, B) diag(C, D) = diag(A C, B D), when the sizes meet"""
+    pairs = _meeting(left.blocks, right.blocks)
+    return None if pairs is None else block_diag([compose(a, b) for a, b in pairs])
+
+
+@RULES.product(BlockDiag, VStack)
+def block_diag_vstack(left, right):
+    """diag(A, B) [C; D] = [A C; B D], when the sizes meet"""
+    pairs = _meeting(left.blocks, right.blocks)
+    return None if pairs is None else vstack([compose(a, b) for a, b in pairs])
+
+
+@RULES.product(HStack, BlockDiag)
+def hstack_block_diag(left, right):
+    """[A, B] diag(C, D) = [A C, B D], when the sizes meet"""
+    pairs = _meeting(left.blocks, right.blocks)
+    return None if pairs is None else hstack([compose(a, b) for a, b in pairs])
+
+
+@RULES.product(HStack, VStack)
+def hstack_vstack(left, right):
+    """[A, B] [C; D] = A C + B D, when the sizes meet"""
+    pairs = _meeting(left.blocks, right.blocks)
+    return None if pairs is None else add(*(compose(a, b) for a, b in pairs))
+
+
+@RULES.node(Kron)
+def kron_of_identities(op):
+    """kron(..., I_p, I_q, ...) = kron(..., I_pq, ...)"""
+    kept = []
+    for factor in op.factors:
+        if kept and isinstance(factor, Identity) and isinstance(kept[-1], Identity):
+            kept[-1] = Identity(kept[-1].n * factor.n)
+        else:
+            kept.append(factor)
+    if len(kept) > 1:
+        kept = [f for f in kept if not (isinstance(f, Identity) and f.n == 1)] or kept[:1]
+    return None if len(kept) == len(op.factors) else kron(*kept)
+
+
+@RULES.node(BlockDiag)
+def block_diag_of_identities(op):
+    """diag(..., I_p, I_q, ...) = diag(..., I_(p+q), ...)"""
+    kept = []
+    for same, group in itertools.groupby(op.blocks, lambda b: isinstance(b, Identity)):
+        members = list(group)
+        kept += [Identity(sum(b.n for b in members))] if same else members
+    return None if len(kept) == len(op.blocks) else block_diag(kept)
+
+
+def _meeting(left, right):
+    """The pairs of blocks, where there are as many of both and every pair can be multiplied."""
+    if len(left) != len(right):
+        return None
+    if any(a.shape[1] != b.shape[0] for a, b in zip(left, right, strict=True)):
+        return None
+    return list(zip(left, right, strict=True))

@@ -1,0 +1,138 @@
+"""One line per kind of operator: how it is built from an `asarray`, and the matrix it must be.
+
+A new kind adds its line here; `test_contract.py` fails for a kind without one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
+
+import lazyops as lo
+from lazyops.operators import Extension, Foreign
+
+rng = np.random.default_rng(0)
+
+
+def c(*shape):
+    """Complex Gaussian numbers."""
+    return rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+
+
+def r(*shape):
+    """Real Gaussian numbers."""
+    return rng.standard_normal(shape)
+
+
+def ks_dense(v):
+    """The matrix of a Kronecker-sparse factor, entry by entry from the definition."""
+    a, b, n, d = v.shape
+    m = np.zeros((a, b, d, a, n, d), v.dtype)
+    for i in range(a):
+        for k in range(d):
+            m[i, :, k, i, :, k] = v[i, :, :, k]
+    return m.reshape(a * b * d, a * n * d)
+
+
+def blocks_dense(*blocks):
+    """Blocks along the diagonal."""
+    rows, columns = sum(b.shape[0] for b in blocks), sum(b.shape[1] for b in blocks)
+    out = np.zeros((rows, columns), np.result_type(*blocks))
+    i = j = 0
+    for b in blocks:
+        out[i : i + b.shape[0], j : j + b.shape[1]] = b
+        i, j = i + b.shape[0], j + b.shape[1]
+    return out
+
+
+d6, e6, v, w, perm = c(6), r(6), c(2, 3, 2, 3), r(1, 4, 6, 1), rng.permutation(6)
+m46, m64, m33, m25 = c(4, 6), r(6, 4), c(3, 3), r(2, 5)
+sparse = scipy.sparse.random_array((6, 9), density=0.4, rng=rng, format="csr")
+sparse_complex = scipy.sparse.csc_array(sparse * (1 + 2j))
+index = np.array([3, 0, 0, 5, -1])
+eye = np.eye(6)
+
+
+def function(f):
+    """By products only; `@` of a dense operator stands for a user's own code."""
+    a = lo.Dense(f(m46))
+    ah = lo.Dense(f(np.ascontiguousarray(m46.conj().T)))
+    return lo.Function((4, 6), lambda x: a @ x, lambda y: ah @ y, dtype="complex128")
+
+
+CASES = {  # name: (build from asarray, matrix)
+    "identity": (lambda f: lo.Identity(6), eye),
+    "scalar": (lambda f: lo.Scalar(6, 2 - 1j), (2 - 1j) * eye),
+    "scalar_array": (lambda f: lo.Scalar(6, f(np.array(1.5 + 2j))), (1.5 + 2j) * eye),
+    "zero": (lambda f: lo.Zero((4, 6)), np.zeros((4, 6))),
+    "diagonal": (lambda f: lo.Diagonal(f(d6)), np.diag(d6)),
+    "diagonal_real": (lambda f: lo.Diagonal(f(e6)), np.diag(e6)),
+    "permutation": (lambda f: lo.Permutation(f(perm)), eye[perm]),
+    "bit_reversal": (
+        lambda f: lo.Permutation.bit_reversal(8),
+        np.eye(8)[[0, 4, 2, 6, 1, 5, 3, 7]],
+    ),
+    "restriction": (lambda f: lo.restrict(index, 6), eye[index]),
+    "extension": (lambda f: lo.restrict(index, 6).H, eye[index].T),
+    "dense": (lambda f: lo.Dense(f(m46)), m46),
+    "dense_real": (lambda f: lo.Dense(f(m64)), m64),
+    "sparse": (lambda f: lo.Sparse(sparse).to(like=f(e6)), sparse.toarray()),
+    "sparse_complex": (
+        lambda f: lo.Sparse(sparse_complex).to(like=f(e6)),
+        sparse_complex.toarray(),
+    ),
+    "factor": (lambda f: lo.KroneckerSparse(f(v)), ks_dense(v)),
+    "factor_real": (lambda f: lo.KroneckerSparse(f(w)), ks_dense(w)),
+    "function": (function, m46),
+    "product": (
+        lambda f: lo.Diagonal(f(d6)) @ lo.Permutation(f(perm)) @ lo.Dense(f(m64)),
+        np.diag(d6) @ eye[perm] @ m64,
+    ),
+    "sum": (
+        lambda f: lo.Diagonal(f(d6)) + 2 * lo.Permutation(f(perm)) - lo.Identity(6),
+        np.diag(d6) + 2 * eye[perm] - eye,
+    ),
+    "kron": (
+        lambda f: lo.kron(lo.Dense(f(m33)), lo.Identity(2), lo.Dense(f(m25))),
+        np.kron(np.kron(m33, np.eye(2)), m25),
+    ),
+    "kronsum": (
+        lambda f: lo.kronsum(lo.Dense(f(m33)), lo.Diagonal(f(e6))),
+        np.kron(m33, eye) + np.kron(np.eye(3), np.diag(e6)),
+    ),
+    "hstack": (
+        lambda f: lo.hstack([lo.Dense(f(m46)), lo.Dense(f(m46[:, :1])), lo.Identity(4)]),
+        np.hstack([m46, m46[:, :1], np.eye(4)]),
+    ),
+    "vstack": (
+        lambda f: lo.vstack([lo.Dense(f(m46)), lo.Diagonal(f(d6)), lo.Identity(6)]),
+        np.vstack([m46, np.diag(d6), eye]),
+    ),
+    "block_diag": (
+        lambda f: lo.block_diag([lo.Dense(f(m46)), lo.Dense(f(m33)), lo.Identity(2)]),
+        blocks_dense(m46, m33, np.eye(2)),
+    ),
+    "block": (
+        lambda f: lo.block([[lo.Dense(f(m46)), None], [lo.Identity(6), lo.Dense(f(m64))]]),
+        np.block([[m46, np.zeros((4, 4))], [eye, m64]]),
+    ),
+    "real": (lambda f: lo.Dense(f(m46)).real, m46.real),
+    "imag": (lambda f: (lo.Dense(f(m46)) @ lo.Dense(f(m64))).imag, (m46 @ m64).imag),
+    "assumed": (lambda f: lo.Diagonal(f(e6)).assume(unitary=False), np.diag(e6)),
+    "sliced": (lambda f: lo.Dense(f(m46))[::-2, [0, -1, 0]], m46[::-2, [0, -1, 0]]),
+    "power": (lambda f: lo.Dense(f(m33)) ** 3, m33 @ m33 @ m33),
+}
+
+NUMPY_ONLY = {  # wrap NumPy code of other libraries
+    "foreign": (
+        lambda f: lo.aslinearoperator(scipy.sparse.linalg.aslinearoperator(m46)),
+        m46,
+    ),
+    "foreign_adjoint": (
+        lambda f: Foreign(scipy.sparse.linalg.aslinearoperator(m46), reversed=True),
+        m46.conj().T,
+    ),
+    "empty_rows": (lambda f: lo.Dense(np.zeros((0, 3))), np.zeros((0, 3))),
+    "empty_columns": (lambda f: Extension(np.zeros(0, np.int64), 4), np.zeros((4, 0))),
+}
