@@ -21,6 +21,7 @@ __all__ = [
     "cast",
     "conj",
     "convert",
+    "copied",
     "dtype_name",
     "fresh",
     "has_complex_values",
@@ -202,9 +203,12 @@ def fresh(y: Array, x: Array) -> Array:
         if not y.flags.writeable or np.may_share_memory(y, x):
             return y.copy()
         return y
-    if y is x or _storage(y) == _storage(x):
-        return array_namespace(y).asarray(y, copy=True)
-    return y
+    return copied(y) if y is x or _storage(y) == _storage(x) else y
+
+
+def copied(x: Array) -> Array:
+    """The same numbers in memory of their own; gradients flow through."""
+    return x.clone() if hasattr(x, "clone") else array_namespace(x).asarray(x, copy=True)
 
 
 def _storage(x: Array) -> Any:

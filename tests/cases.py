@@ -136,3 +136,23 @@ NUMPY_ONLY = {  # wrap NumPy code of other libraries
     "empty_rows": (lambda f: lo.Dense(np.zeros((0, 3))), np.zeros((0, 3))),
     "empty_columns": (lambda f: Extension(np.zeros(0, np.int64), 4), np.zeros((4, 0))),
 }
+
+ALL_LABELS = {  # leaf: how it is written in an expression
+    name: ({**CASES, **NUMPY_ONLY}[name][0], label)
+    for name, label in {
+        "identity": "I6",
+        "scalar": "(2-1j)*I6",
+        "zero": "0(4x6)",
+        "diagonal": "D6",
+        "permutation": "P6",
+        "restriction": "R5x6",
+        "extension": "R5x6.H",
+        "dense": "M4x6",
+        "sparse": "S6x9",
+        "factor": "K(2,3,2,3)",
+        "function": "lambda[4x6]",
+        "foreign": "MatrixLinearOperator[4x6]",
+        "foreign_adjoint": "MatrixLinearOperator[6x4].H",
+        "assumed": "D6",
+    }.items()
+}

@@ -147,9 +147,7 @@ def test_theorems_over_drawn_chains(cores, ranks, order, dtype, seed):
 def test_no_split_error_grows_after_a_step(chain, order):
     """T5: each step is an orthogonal projection for every other split."""
     A = noisy(chain, 0.5, 7)
-    splitting = Splitting(
-        Matrix(A, A.dtype), Cores.of(chain), UNIT, np.random.default_rng(0)
-    )
+    splitting = Splitting(Matrix(A, A.dtype), Cores.of(chain), UNIT, np.random.default_rng(0))
     steps = splits_in_order(order, len(chain) - 1)
     before = split_errors(A, chain)
     for i, q in enumerate(steps):
@@ -165,9 +163,7 @@ def test_no_split_error_grows_after_a_step(chain, order):
 def test_the_centre_carries_the_whole_norm(order):
     chain = CHAINS[2]
     A = noisy(chain, 0.3, 5)
-    splitting = Splitting(
-        Matrix(A, A.dtype), Cores.of(chain), UNIT, np.random.default_rng(0)
-    )
+    splitting = Splitting(Matrix(A, A.dtype), Cores.of(chain), UNIT, np.random.default_rng(0))
     for q in splits_in_order(order, len(chain) - 1):
         splitting.split(q, Want(rank=chain.ranks[q - 1]))
         centre = splitting.values[splitting.centre]
@@ -187,7 +183,7 @@ def smallest_monotone(r, n):
 
 
 @pytest.mark.parametrize(
-    "r, n, order, published",
+    ("r", "n", "order", "published"),
     [
         (2, 128, "left-to-right", 0.08812),
         (2, 128, "balanced", 0.08851),

@@ -40,7 +40,7 @@ def drawn(rng, pattern):
     return rng.standard_normal(pattern) + 1j * rng.standard_normal(pattern)
 
 
-@pytest.mark.parametrize("p, q", PAIRS)
+@pytest.mark.parametrize(("p", "q"), PAIRS)
 def test_fuse_is_the_product(p, q):
     rng = np.random.default_rng(0)
     X, Y = drawn(rng, p), drawn(rng, q)
@@ -50,7 +50,7 @@ def test_fuse_is_the_product(p, q):
     np.testing.assert_allclose(dense(fused), dense(X) @ dense(Y), atol=1e-12)
 
 
-@pytest.mark.parametrize("p, q", PAIRS)
+@pytest.mark.parametrize(("p", "q"), PAIRS)
 def test_maps_undo_each_other(p, q):
     rng = np.random.default_rng(0)
     A, D = q.a // p.a, p.d // q.d
@@ -64,9 +64,7 @@ def test_a_block_takes_strided_rows_and_contiguous_columns():
     A = np.arange(6 * 8).reshape(6, 8)
     T = spread(A.reshape(1, 6, 8, 1), 4, 3)  # 4 column classes, 3 row classes
     for alpha, delta in itertools.product(range(4), range(3)):
-        np.testing.assert_array_equal(
-            T[0, alpha, delta, 0], A[delta::3, 2 * alpha : 2 * alpha + 2]
-        )
+        np.testing.assert_array_equal(T[0, alpha, delta, 0], A[delta::3, 2 * alpha : 2 * alpha + 2])
 
 
 @pytest.mark.parametrize("budget", [1, 7, 30, 100, 10**6])
@@ -92,7 +90,8 @@ def test_matrix_gathers_what_permuting_first_would(monkeypatch):
             monkeypatch.setattr(chunks, "__defaults__", (budget,))
             for at, T in source.block_chunks(6, 4):
                 np.testing.assert_array_equal(T, expected[at])
-                assert T.dtype == float and T.flags.c_contiguous
+                assert T.dtype == float
+                assert T.flags.c_contiguous
 
 
 def test_values_give_fresh_blocks():
@@ -130,7 +129,8 @@ def test_cores_and_ranks_give_the_chain_back(chain):
     cores = Cores.of(chain)
     r = (1, *chain.ranks, 1)
     for i, p in enumerate(chain):
-        assert p.b == r[i] * cores.rows[i] and p.c == r[i + 1] * cores.columns[i]
+        assert p.b == r[i] * cores.rows[i]
+        assert p.c == r[i + 1] * cores.columns[i]
         assert p.a == cores.a * math.prod(cores.columns[:i])
         assert p.d == cores.d * math.prod(cores.rows[i + 1 :])
     assert cores.shape == chain.shape

@@ -92,7 +92,14 @@ class Part:
 
     @property
     def values(self) -> np.ndarray:
-        return self.source.values
+        return values_of(self.source)
+
+
+def values_of(source: Values | Matrix) -> np.ndarray:
+    """The values of a factor in memory; the matrix itself has none."""
+    if isinstance(source, Matrix):
+        raise TypeError("the matrix is read by blocks, it has no values: split it first")
+    return source.values
 
 
 class Splitting:
@@ -216,7 +223,7 @@ class Splitting:
 def errors_of_product(splitting: Splitting, root: Values | Matrix) -> Iterator[float]:
     """``||B - T||^2`` chunk by chunk: B the product of the factors, T the root; never B whole."""
     if len(splitting.parts) == 1:  # nothing was split: only rounding to the result's dtype
-        yield float(np.sum(np.abs(splitting.values[0] - root.values) ** 2))
+        yield float(np.sum(np.abs(splitting.values[0] - values_of(root)) ** 2))
         return
     left, right, A, D = splitting.halves_for_product()
     U, V = left_blocks(left, A, D), right_blocks(right, A, D)
@@ -233,6 +240,8 @@ def padded(values: np.ndarray, parts: tuple[int, int], pattern: tuple[int, ...])
     a, b, c, d = values.shape
     b_core, c_core = parts
     left, right = b // b_core, c // c_core
-    wide = np.zeros((a, pattern[1] // b_core, b_core, c_core, pattern[2] // c_core, d), values.dtype)
+    wide = np.zeros(
+        (a, pattern[1] // b_core, b_core, c_core, pattern[2] // c_core, d), values.dtype
+    )
     wide[:, :left, :, :, :right] = values.reshape(a, left, b_core, c_core, right, d)
     return wide.reshape(pattern)

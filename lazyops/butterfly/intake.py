@@ -56,13 +56,15 @@ def take_in(A: Any) -> Intake:
 
 def as_matrix(A: Any) -> np.ndarray:
     """`A` as a 2-D NumPy array of numbers, without a copy where that can be."""
-    if hasattr(A, "matvec") or hasattr(A, "to_dense") and not is_array(A):
+    if hasattr(A, "matvec") or (hasattr(A, "to_dense") and not is_array(A)):
         raise TypeError(
             f"factorize reads the entries of a matrix, and {type(A).__name__} is known by its "
             "products only: pass A.to_dense()"
         )
     if hasattr(A, "toarray"):
-        raise TypeError(f"factorize takes a dense matrix: pass A.toarray() of this {type(A).__name__}")
+        raise TypeError(
+            f"factorize takes a dense matrix: pass A.toarray() of this {type(A).__name__}"
+        )
     array = np.asarray(to_numpy(A)) if is_array(A) else np.asarray(A)
     if array.ndim != 2:
         raise ValueError(f"factorize takes a 2-D array, got {array.ndim}-D of shape {array.shape}")

@@ -55,7 +55,7 @@ def from_right_blocks(V: np.ndarray) -> np.ndarray:
 
 
 def fuse(X: np.ndarray, Y: np.ndarray, A: int, D: int) -> np.ndarray:
-    """Values of the product of two neighbours.  (a,b1,A*r,D*d), (a*A,r*D,c2,d) -> (a,b1*D,A*c2,d)"""
+    """Product of two neighbours.  (a,b1,A*r,D*d), (a*A,r*D,c2,d) -> (a,b1*D,A*c2,d)"""
     return gathered(left_blocks(X, A, D) @ right_blocks(Y, A, D))
 
 
@@ -90,7 +90,8 @@ class Values:
     def block_chunks(self, A: int, D: int) -> Iterator[tuple[Index, np.ndarray]]:
         """Pairs of an index and a fresh array of blocks (.., .., .., d, b/D, c/A)."""
         T = spread(self.values, A, D)
-        for at in chunks(*T.shape[:3], math.prod(T.shape[3:])):
+        a, _, _, *block = T.shape
+        for at in chunks(a, A, D, math.prod(block)):
             yield at, np.ascontiguousarray(T[at])
 
 

@@ -20,7 +20,7 @@ from .hierarchical import Cores
 from .splits import Matrix, digit_reversal
 from .svd import singular_values, tails
 
-WHOLE = 1 << 16  # matrices up to this many entries are surveyed completely
+WHOLE = 1 << 14  # matrices up to this many entries are surveyed completely
 SAMPLE = 24  # blocks looked at per split otherwise
 LONG = 32  # at least this many of the entries of a long side are looked at
 WIDEST = 128  # and at most this many of a short one
@@ -45,8 +45,8 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        sides = [("rows", self.reverse_rows), ("columns", self.reverse_columns)]
-        sides = [side for side, reversed_ in sides if reversed_]
+        flags = {"rows": self.reverse_rows, "columns": self.reverse_columns}
+        sides = [side for side, reverse in flags.items() if reverse]
         return f"digit reversal of {' and '.join(sides)}" if sides else "no permutation"
 
 
@@ -99,7 +99,8 @@ def finest_cores(m: int, n: int) -> list[Cores]:
     """
     rows, columns = Counter(prime_factors(m)), Counter(prime_factors(n))
     common = sorted((rows & columns).elements())
-    more_rows, more_columns = sorted((rows - columns).elements()), sorted((columns - rows).elements())
+    more_rows = sorted((rows - columns).elements())
+    more_columns = sorted((columns - rows).elements())
     surplus = list(itertools.zip_longest(more_rows, more_columns, fillvalue=1))
     found: list[Cores] = []
     for primes in (common, common[::-1]):
@@ -128,9 +129,7 @@ def split_energy(matrix: Matrix, cores: Cores, q: int, rng: np.random.Generator)
     return SplitEnergy(tails((s**2).sum(axis=0)) * scale, full)
 
 
-def _sample(
-    matrix: Matrix, A: int, D: int, rng: np.random.Generator
-) -> tuple[np.ndarray, float]:
+def _sample(matrix: Matrix, A: int, D: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """Some blocks of a split, long sides thinned out, and what their energy is to be scaled by."""
     m, n = matrix.array.shape
     b1, c2 = m // D, n // A
@@ -158,7 +157,8 @@ def best_plan(
 ) -> tuple[Plan | None, list[Plan]]:
     """The plan of fewest entries over all candidates, and the best of each; None without splits."""
     tried = []
-    for candidate in candidates(*matrix.array.shape, permute):
+    m, n = matrix.array.shape
+    for candidate in candidates(m, n, permute):
         energies = [
             split_energy(candidate.matrix(matrix), candidate.cores, q, rng)
             for q in range(1, len(candidate.cores))
@@ -178,7 +178,7 @@ def cheapest(candidate: Candidate, energies: list[SplitEnergy], allowed: Allowed
     A factor between the splits q < q' holds ``r_q r_q' (m / beta_q) gamma_q'`` entries, with beta
     and gamma the prefix products of the cores.
     """
-    best = None
+    best: Plan | None = None
     for count in range(1, len(energies) + 1):
         error = allowed(count)
         if error <= 0 and best is not None:
@@ -187,6 +187,7 @@ def cheapest(candidate: Candidate, energies: list[SplitEnergy], allowed: Allowed
         entries, at = _path(candidate.cores, ranks, count)
         if best is None or entries < best.entries:
             best = Plan(candidate, at, tuple(ranks[q] for q in at), entries)
+    assert best is not None  # there is at least one split
     return best
 
 
@@ -224,9 +225,7 @@ def best_permutation(
     for rows, columns in itertools.product((False, True), repeat=2):
         candidate = Candidate(cores, rows, columns)
         permuted = candidate.matrix(matrix)
-        errors = (
-            split_energy(permuted, cores, q, rng).error(r) for q, r in enumerate(ranks, 1)
-        )
+        errors = (split_energy(permuted, cores, q, rng).error(r) for q, r in enumerate(ranks, 1))
         worst = max(errors, default=0.0)
         if worst < 0.5 * least:
             best, least = candidate, worst

@@ -101,6 +101,11 @@ def energy(T: np.ndarray) -> float:
     return float(np.vdot(flat, flat).real)
 
 
+def triangle(T: np.ndarray) -> np.ndarray:
+    """R of the QR of every block: (..., b, c) -> (..., min(b, c), c)."""
+    return np.asarray(np.linalg.qr(T, mode="r"))
+
+
 def left_vectors(T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """U (..., b, min(b, c)) and singular values of every block (..., b, c), by LAPACK.
 
@@ -108,7 +113,7 @@ def left_vectors(T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     b, c = T.shape[-2:]
     if c > 1.5 * b:
-        T = adjoint(np.linalg.qr(adjoint(T), mode="r"))
+        T = adjoint(triangle(adjoint(T)))
     elif b > 1.5 * c:
         Q, R = np.linalg.qr(T)
         U, s, _ = np.linalg.svd(R, full_matrices=False)
@@ -121,7 +126,7 @@ def singular_values(T: np.ndarray) -> np.ndarray:
     """Singular values of every block (..., b, c) -> (..., min(b, c))."""
     b, c = T.shape[-2:]
     if max(b, c) > 1.5 * min(b, c):
-        T = np.linalg.qr(adjoint(T) if c > b else T, mode="r")
+        T = triangle(adjoint(T) if c > b else T)
     return np.linalg.svd(T, compute_uv=False)
 
 
@@ -134,15 +139,13 @@ def by_lapack(at: Index, T: np.ndarray) -> Piece:
     return Piece(at, U, U, T, _by_index(s), 0.0)
 
 
-def by_sketch(
-    at: Index, T: np.ndarray, k: int, power: bool, rng: np.random.Generator
-) -> Piece:
+def by_sketch(at: Index, T: np.ndarray, k: int, power: bool, rng: np.random.Generator) -> Piece:
     """Randomized range finder: ``Q`` spans ``T Omega`` (k columns), then the SVD of ``Q^H T``.
 
     By interlacing the singular values of ``Q^H T`` are at most those of ``T``: their tail is a
     proven lower bound.  The residual ``T - Q Q^H T`` is formed, not subtracted from the norm.
     """
-    b, c = T.shape[-2:]
+    c = T.shape[-1]
     omega = rng.standard_normal((c, k)).astype(T.dtype)
     Q = np.linalg.qr((T.reshape(-1, c) @ omega).reshape(*T.shape[:-1], k))[0]
     if power:
@@ -168,7 +171,8 @@ class Decomposer:
         self.rng = rng
         self.power = False
         self.sketching = True
-        self.k = (want.rank if want.error is None else want.guess) + OVERSAMPLING
+        first = want.guess if want.error is not None or want.rank is None else want.rank
+        self.k = first + OVERSAMPLING
 
     def __call__(self, at: Index, T: np.ndarray) -> Kept:
         small = min(T.shape[-2:])
@@ -184,7 +188,8 @@ class Decomposer:
             else:
                 self.k *= 2
         if self.want.searching and small > GIVE_UP:
-            raise NoStructure(f"blocks of {T.shape[-2]}x{T.shape[-1]} need a rank above {self.k // 2}")
+            b, c = T.shape[-2:]
+            raise NoStructure(f"blocks of {b}x{c} need a rank above {self.k // 2}")
         return self._trimmed(by_lapack(at, T), allowed2)
 
     def _allowed2(self, T: np.ndarray) -> float:
@@ -202,7 +207,8 @@ class Decomposer:
             rank = int(np.argmax(tail2 + missed2 <= (1 - TRIM) * allowed2))
             rank = rank if self.want.rank is None else min(rank, self.want.rank)
             return rank < len(piece.energy)  # else the tail is empty: more columns
-        return missed2 <= WEAK * tail2[min(self.want.rank, len(tail2) - 1)]
+        rank = len(tail2) - 1 if self.want.rank is None else self.want.rank
+        return bool(missed2 <= WEAK * tail2[min(rank, len(tail2) - 1)])
 
     def _trimmed(self, piece: Piece, allowed2: float) -> Kept:
         """Without the columns that no rank chosen later can need: saves memory, not error."""
@@ -275,5 +281,3 @@ def _assembled(
         left_view[p.at][..., : U.shape[-1]] = U
         right_view[p.at][..., : V.shape[-2], :] = V
     return left.reshape(a, b1, A * rank, D * d), right.reshape(a * A, rank * D, c2, d)
-
-

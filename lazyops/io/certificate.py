@@ -33,7 +33,9 @@ def from_data(data: Any, operator: LinearOperator) -> Factorization:
     return Factorization(
         operator,
         _chain(data["chain"], operator.shape),
-        *[_error(data[name]) for name in ERRORS],
+        _error(data["relative_error"]),
+        _error(data["lower_bound"]),
+        _error(data["upper_bound"]),
         _splits(data["splits"]),
         data["reason"],
     )

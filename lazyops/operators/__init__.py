@@ -5,8 +5,7 @@ from .algebra import Sum as Sum
 from .algebra import add as add
 from .algebra import compose as compose
 from .base import LinearOperator as LinearOperator
-from .base import known_partner as known_partner
-from .base import requires_grad as requires_grad
+from .node import known_partner as known_partner
 from .blocks import BlockDiag as BlockDiag
 from .blocks import HStack as HStack
 from .blocks import VStack as VStack

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from .._array import Array, dtype_name, is_array, is_numpy
-from .base import LinearOperator, known_partner
+from .base import LinearOperator
+from .node import known_partner
 from .convert import as_operand, aslinearoperator
 from .scalar import Identity, Scalar
 

@@ -1,29 +1,19 @@
-"""LinearOperator: what every operator is, and the door through which arrays enter and leave."""
+"""LinearOperator: what every operator offers its users."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import weakref
-from collections.abc import Callable, Iterable
-from dataclasses import InitVar, dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import scipy.sparse.linalg
 
-from .._array import Array, Place, conj, dtype_name, is_array, is_complex_name, needs_grad, own
-from .._array import place as place_of
+from .._array import Array, dtype_name, is_array
 from . import door
-from .law import NEUTRAL, Law, join_laws
-from .tree import fold, from_records, map_operators, run, to_records
-
-INDEX = {"role": "index"}  # metadata of a field that holds integers: never counts for the dtype
-ITSELF = object()  # in a cache: the partner is the operator itself
+from .node import Node, paired
 
 
 @dataclass(eq=False, repr=False)
-class LinearOperator(scipy.sparse.linalg.LinearOperator):
+class LinearOperator(Node):
     """A matrix known by its action; immutable, lazy, and a SciPy ``LinearOperator``.
 
     A new kind is a dataclass (``eq=False, repr=False``) that defines ``_shape()``,
@@ -40,158 +30,28 @@ class LinearOperator(scipy.sparse.linalg.LinearOperator):
         Joined from the values held; without any, what a float64 `x` gives.
     """
 
-    copy: InitVar[bool] = field(default=True, kw_only=True)
-
-    kind: ClassVar[str] = "bool"  # joins the dtype as a Python scalar would: see law.py
     __array_ufunc__ = None  # so that ``ndarray @ operator`` reaches __rmatmul__
     ndim = 2
-
-    # -- construction --------------------------------------------------------------------
-
-    def __post_init__(self, copy: bool):
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if is_array(value):
-                object.__setattr__(self, f.name, own(value, copy))
-        self._check()
-        operands = tuple(_operators_in(self))
-        self._settle(self._shape(), self._law_of(operands), self._places_of(operands))
-
-    def _settle(self, shape: tuple[int, int], law: Law, places: frozenset[Place]) -> None:
-        """Last step of every construction: the facts that all methods rely on."""
-        self._law, self._places = law, places
-        self._cache: dict[Any, Any] = {}
-        super().__init__(law.declared, shape)
-
-    @classmethod
-    def _restore(cls, fields: dict[str, Any]) -> LinearOperator:
-        """The operator with these fields; arrays are held, not copied."""
-        return cls(**fields, copy=False)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in self.__dict__ and name != "ndim":
-            raise AttributeError(
-                f"operators are immutable: {name} of {self.kind_name} is set; build a new operator"
-            )
-        object.__setattr__(self, name, value)
-
-    # -- what a kind defines -------------------------------------------------------------
-
-    def _shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
-        raise NotImplementedError(f"{type(self).__name__} does not define _shape()")
-
-    def _check(self) -> None:
-        """Raise where the fields make no sense (optional)."""
-
-    def _matmat(self, x: Array) -> Array:
-        """``self @ x`` for a checked `x` of shape (columns, k); may return `x` or a view of it."""
-        if self._is_composite:
-            return run(self, x)
-        raise NotImplementedError(f"{type(self).__name__} does not define _matmat(x)")
-
-    def _adjoint(self, *operands: LinearOperator) -> LinearOperator:
-        """The conjugate transpose; of a composite, given the adjoints of its operands."""
-        raise NotImplementedError(f"{self.kind_name} knows no adjoint")
-
-    def _conj(self, *operands: LinearOperator) -> LinearOperator:
-        """The entrywise conjugate; by default every operand or array held is conjugated."""
-        if operands:
-            return self._with_operands(operands)
-        return self._map_arrays(lambda a: conj(a), lambda index: index)
-
-    def _facts(self, *operands: LinearOperator) -> dict[str, bool | None]:
-        """What is known for sure of `hermitian`, `unitary`, `positive`; unnamed means unknown."""
-        return {}
-
-    def _dense(self) -> Array | None:
-        """The matrix, fresh, where that costs less than products with unit vectors (optional)."""
-        return None
-
-    def _flops(self, *operands: int) -> int:
-        """Real operations for one column of `x`, given those of the operands."""
-        if operands:
-            return sum(operands)
-        return sum(2 * flop_weight(a) * math.prod(a.shape) for f, a in self._arrays() if not f.metadata)
-
-    def _label(self) -> str:
-        """How the operator is written in an expression."""
-        m, n = self.shape
-        return f"{type(self).__name__}{m}" if m == n else f"{type(self).__name__}{m}x{n}"
-
-    def _pieces(self) -> Iterable[str | tuple[LinearOperator, int]]:
-        """The text of a composite: strings, and operands with the precedence they need."""
-        yield self._label()
-
-    precedence: ClassVar[int] = 9  # 1 sum, 2 product, 3 power of a name; a leaf is an atom
-
-    # -- derived structure ---------------------------------------------------------------
-
-    _is_composite = False
-
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**kwargs)
-        cls._is_composite = hasattr(cls, "_steps")
-
-    @property
-    def kind_name(self) -> str:
-        return type(self).__name__
-
-    @property
-    def _operands(self) -> tuple[LinearOperator, ...]:
-        return tuple(_operators_in(self)) if self._is_composite else ()
-
-    def _arrays(self) -> Iterable[tuple[dataclasses.Field, Array]]:
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if is_array(value):
-                yield f, value
-
-    def _law_of(self, operands: tuple[LinearOperator, ...]) -> Law:
-        names = [dtype_name(a.dtype) for f, a in self._arrays() if f.metadata != INDEX]
-        law = Law(frozenset(names), self.kind) if names or self.kind != "bool" else NEUTRAL
-        return join_laws([law, *(o._law for o in operands)]) if operands else law
-
-    def _places_of(self, operands: tuple[LinearOperator, ...]) -> frozenset[Place]:
-        found = {place_of(a) for f, a in self._arrays() if f.metadata != INDEX}
-        return frozenset(found).union(*(o._places for o in operands))
-
-    def _map_arrays(self, values: Callable, index: Callable) -> LinearOperator:
-        """The same leaf with `values` applied to its values and `index` to its index arrays."""
-        changed = {
-            f.name: index(a) if f.metadata == INDEX else values(a) for f, a in self._arrays()
-        }
-        if all(changed[f.name] is a for f, a in self._arrays()):
-            return self
-        return dataclasses.replace(self, **changed, copy=False)
-
-    def _with_operands(self, operands: tuple[LinearOperator, ...]) -> LinearOperator:
-        """The same composite of other operands."""
-        if all(new is old for new, old in zip(operands, self._operands, strict=True)):
-            return self
-        following = iter(operands)
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return type(self)(**map_operators(fields, lambda _: next(following)))
 
     # -- adjoint, transpose, conjugate: pairs that know each other --------------------------
 
     @property
     def H(self) -> LinearOperator:
         """Adjoint (conjugate transpose); ``A.H.H is A``."""
-        return _paired(self, "H", lambda op, operands: op._adjoint(*operands))
+        return paired(self, "H", lambda op, operands: op._adjoint(*operands))
 
     @property
     def T(self) -> LinearOperator:
         """Transpose; ``A.T.T is A``."""
         if not self._is_complex:
             return self.H
-        return _paired(self, "T", lambda op, _: op.H.conj(), deep=False)
+        return paired(self, "T", lambda op, _: op.H.conj(), deep=False)
 
     def conj(self) -> LinearOperator:
         """Entrywise complex conjugate; `self` where it is known to be real."""
         if not self._is_complex:
             return self
-        return _paired(self, "conj", lambda op, operands: op._conj(*operands))
+        return paired(self, "conj", lambda op, operands: op._conj(*operands))
 
     conjugate = conj
 
@@ -508,70 +368,6 @@ class LinearOperator(scipy.sparse.linalg.LinearOperator):
 
         return assume(self, facts)
 
-    # -- copies and pickles ------------------------------------------------------------------
-
-    def __reduce__(self):
-        return from_records, (to_records(self),)
-
-    def __copy__(self):
-        return self
-
-
-del LinearOperator.copy  # the keyword of every constructor is not an attribute of operators
-
 
 def _is_scalar(x: Any) -> bool:
     return isinstance(x, (int, float, complex, np.generic)) or (is_array(x) and x.ndim == 0)
-
-
-def _operators_in(op: LinearOperator) -> Iterable[LinearOperator]:
-    stack = [getattr(op, f.name) for f in reversed(dataclasses.fields(op))]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, LinearOperator):
-            yield value
-        elif type(value) is tuple:
-            stack.extend(reversed(value))
-
-
-def _paired(root: LinearOperator, name: str, make: Callable, deep: bool = True) -> LinearOperator:
-    """`root`'s partner under an involution.  The one that was asked holds the other, which knows
-    it weakly: neither a cycle that keeps memory, nor a partner built twice."""
-
-    def visit(op, operands):
-        if (known := known_partner(op, name)) is not None:
-            return known
-        other = make(op, operands)
-        if other is op:
-            op._cache[name] = ITSELF
-            return op
-        other = op._cache.setdefault(name, other)
-        other._cache.setdefault(name, weakref.ref(op))
-        return other
-
-    known = known_partner(root, name)
-    if known is not None:
-        return known
-    return fold(root, visit) if deep else visit(root, ())
-
-
-def known_partner(op: LinearOperator, name: str) -> LinearOperator | None:
-    """The adjoint ``"H"``, transpose ``"T"`` or ``"conj"`` if it has been built already."""
-    other = op._cache.get(name)
-    if other is ITSELF:
-        return op
-    if isinstance(other, weakref.ref):
-        other = other()
-        if other is None:
-            op._cache.pop(name, None)
-    return other
-
-
-def flop_weight(a: Array) -> int:
-    """A complex multiplication and addition cost four times the real ones."""
-    return 4 if is_complex_name(dtype_name(a.dtype)) else 1
-
-
-def requires_grad(op: LinearOperator) -> bool:
-    """Whether a gradient is to be recorded to values that the expression holds."""
-    return fold(op, lambda node, below: any(below) or any(needs_grad(a) for _, a in node._arrays()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._array import Array, array_namespace, conj, has_complex_values, is_numpy
+from .._array import Array, array_namespace, conj, copied, has_complex_values, is_numpy
 from .base import LinearOperator
 from .diagonal import in_one_dtype, require_array
 
@@ -51,7 +51,7 @@ class Dense(LinearOperator):
         return Dense(self.array, not self.conjugated, copy=False)
 
     def _dense(self):
-        return array_namespace(self.array).asarray(self.values, copy=True)
+        return copied(self.values)
 
     def _label(self):
         m, n = self.shape

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._array import Array, cast, dtype_name, is_array, is_numpy, join_dtypes
-from .base import LinearOperator, flop_weight
+from .base import LinearOperator
+from .node import flop_weight
 
 
 @dataclass(eq=False, repr=False)

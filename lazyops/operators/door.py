@@ -136,10 +136,10 @@ def _foreign_columns(op: LinearOperator, x: Array) -> Array:
 def _computable(op: LinearOperator, x: Array) -> str:
     """The dtype `x` is computed in: its own, or float64 for integers and booleans."""
     name = dtype_name(x.dtype)
-    try:
-        return name if is_inexact_name(name) else np.result_type(name, np.float64).name
-    except TypeError:
-        pass
+    if is_inexact_name(name):
+        return name
+    if np.dtype(name).kind in "biu":
+        return "float64"
     raise TypeError(f"{_short(op)} takes numbers, got x of dtype {x.dtype}")
 
 

@@ -16,6 +16,7 @@ from .._array import (
     can_meet,
     cast,
     conj,
+    copied,
     dtype_name,
     has_complex_values,
     is_array,
@@ -134,7 +135,7 @@ class Function(LinearOperator):
             )
         if is_numpy(y):  # a copy: the callable may use one buffer again and again
             return np.array(y, dtype=name)
-        return cast(array_namespace(y).asarray(y, copy=True), name)
+        return cast(copied(y), name)
 
     def _adjoint(self):
         if self.backward is None and self.backward_vector is None:

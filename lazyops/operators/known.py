@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._array import Array, array_namespace, conj, dtype_name, is_array, is_numpy, to_numpy
+from .._array import Array, array_namespace, conj, copied, dtype_name, is_array, is_numpy, to_numpy
 from .algebra import Product, Sum, compose
 from .base import LinearOperator
 from .blocks import BlockDiag, HStack, VStack, block_diag
@@ -30,15 +30,14 @@ def known_diagonal(op: LinearOperator, below: tuple[Any, ...]) -> Array | None:
     size = min(op.shape)
     match op:
         case Diagonal():
-            return array_namespace(op.values).asarray(op.values, copy=True)
+            return copied(op.values)
         case Identity() | Zero():
             return np.full(size, float(isinstance(op, Identity)))
         case Scalar():
             xp = array_namespace(op.alpha) if is_array(op.alpha) else np
             return op.alpha * xp.ones(size, dtype=getattr(xp, op.dtype.name))
         case Dense():
-            xp = array_namespace(op.array)
-            return xp.asarray(xp.linalg.diagonal(op.values), copy=True)
+            return copied(array_namespace(op.array).linalg.diagonal(op.values))
         case Sparse() if is_numpy(op.data):
             return op.matrix.diagonal()
         case Permutation():

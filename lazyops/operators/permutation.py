@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from .._array import Array, array_namespace, is_array, is_numpy, namespace_of, to_numpy
-from .base import INDEX, LinearOperator
+from .base import LinearOperator
+from .node import INDEX
 from .scalar import check_size
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .._array import Array, array_namespace, is_array, is_numpy, to_numpy
-from .base import INDEX, LinearOperator
+from .base import LinearOperator
+from .node import INDEX
 from .permutation import as_index, index_for, take_rows
 from .scalar import check_size
 
@@ -118,6 +119,8 @@ def positions(index: Any, n: int) -> np.ndarray:
     if isinstance(index, slice):
         return _locked(np.arange(*index.indices(n), dtype=np.int64))
     found = to_numpy(index) if is_array(index) else np.asarray(index)
+    if found.size == 0 and not is_array(index):
+        found = found.astype(np.int64)  # an empty list is one of integers
     if found.dtype == bool:
         if found.shape != (n,):
             raise IndexError(f"a boolean mask over {n} entries has shape ({n},), got {found.shape}")

@@ -100,10 +100,10 @@ def _resolve(fields: dict[str, Any], nodes: list) -> dict[str, Any]:
 
 def map_operators(fields: dict[str, Any], f: Callable[[LinearOperator], Any]) -> dict[str, Any]:
     """The fields with `f` applied to each operator, in tuples too, in the order of the fields."""
-    from .base import LinearOperator
+    from .node import Node
 
     def visit(value):
-        if isinstance(value, LinearOperator):
+        if isinstance(value, Node):
             return f(value)
         if type(value) is tuple:
             return tuple([visit(v) for v in value])

@@ -1,0 +1,177 @@
+"""Every rule: proved on dense matrices, and shown by one expected text."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from cases import c, rng
+from theory import gamma, majorant
+
+import lazyops as lo
+from lazyops.operators import Extension, Restriction, compose
+from lazyops.rewrite import DEFAULT_RULES, Rules
+
+D = lambda n: lo.Diagonal(c(n))
+P = lambda n: lo.Permutation(rng.permutation(n))
+K = lambda *p: lo.KroneckerSparse(c(*p))
+M = lambda m, n=None: lo.Dense(c(m, n or m))
+I = lo.Identity
+U = lo.Dense(np.linalg.qr(c(4, 4))[0]).assume(unitary=True)
+p4, d4, m4, k4 = P(4), D(4), M(4), K(1, 2, 2, 2)
+twice = lo.kron(d4, p4)
+
+EXAMPLES = [  # rule: before, after
+    ("identity_left", I(4) @ m4, "M4"),
+    ("identity_right", m4 @ I(4), "M4"),
+    ("zero_left", lo.Zero((3, 4)) @ m4, "0(3x4)"),
+    ("zero_right", m4 @ lo.Zero((4, 2)), "0(4x2)"),
+    ("scalar_scalar", lo.Scalar(4, 2) @ lo.Scalar(4, 3), "6*I4"),
+    ("scalar_one", 1 * m4, "M4"),
+    ("scalar_zero", 0 * m4, "0(4x4)"),
+    ("scalar_first", m4 @ lo.Scalar(4, 2j), "2j * M4"),
+    ("adjoint_pair", U.H @ U @ m4, "M4"),
+    ("adjoint_pair", (U @ p4).H @ (U @ p4), "I4"),
+    ("zero_plus", lo.Zero((4, 4)) + m4, "M4"),
+    ("plus_zero", m4 + lo.Zero((4, 4)), "M4"),
+    ("identity_plus_identity", I(4) + I(4), "2*I4"),
+    ("scalar_plus_scalar", lo.Scalar(4, 2) + lo.Scalar(4, 3), "5*I4"),
+    ("identity_plus_scalar", I(4) + lo.Scalar(4, 3), "4*I4"),
+    ("scalar_plus_identity", lo.Scalar(4, 3) + I(4), "4*I4"),
+    ("like_terms", m4 + d4 + 2 * m4, "3 * M4 + D4"),
+    ("like_terms", m4 @ U - m4 @ U, "0(4x4)"),
+    ("real_of_real", (m4 - m4).real, "0(4x4)"),
+    ("diagonal_diagonal", D(8) @ D(8) @ P(8), "D8 @ P8"),
+    ("permutation_permutation", P(8) @ P(8) @ P(8), "P8"),
+    ("permutation_permutation", p4 @ lo.Permutation(np.argsort(p4.index)), "I4"),
+    ("restriction_permutation", lo.restrict([2, 0], 4) @ p4, "R2x4"),
+    ("restriction_restriction", lo.restrict([1], 2) @ lo.restrict([2, 0], 4), "R1x4"),
+    ("permutation_diagonal", P(8) @ D(8), "D8 @ P8"),
+    ("restriction_diagonal", lo.restrict([2, 0], 4) @ d4, "D2 @ R2x4"),
+    ("scalar_diagonal", 2j * d4, "D4"),
+    ("scalar_factor", 2 * (3 * K(2, 2, 2, 2)), "K(2,2,2,2)"),
+    ("diagonal_factor", D(8) @ K(1, 2, 2, 4), "K(1,2,2,4)"),
+    ("factor_diagonal", K(1, 2, 2, 4) @ D(8), "K(1,2,2,4)"),
+    (
+        "factor_factor",
+        K(1, 2, 2, 4) @ K(2, 2, 2, 2) @ K(4, 2, 2, 1),
+        "K(1,4,4,2) @ K(4,2,2,1)",
+    ),
+    ("diagonal_plus_diagonal", d4 + p4 + D(4), "D4 + P4"),
+    ("factor_plus_factor", k4 + K(1, 2, 2, 2), "K(1,2,2,2)"),
+    ("kron_mixed_product", lo.kron(D(2), D(3)) @ lo.kron(D(2), P(3)), "kron(D2, D3 @ P3)"),
+    (
+        "block_diag_product",
+        lo.block_diag([d4, M(2, 3)]) @ lo.block_diag([d4, D(3)]),
+        "block_diag([D4, M2x3 @ D3])",
+    ),
+    (
+        "block_diag_vstack",
+        lo.block_diag([d4, p4]) @ lo.vstack([d4, m4]),
+        "vstack([D4, P4 @ M4])",
+    ),
+    (
+        "hstack_block_diag",
+        lo.hstack([d4, m4]) @ lo.block_diag([d4, p4]),
+        "hstack([D4, M4 @ P4])",
+    ),
+    ("hstack_vstack", lo.hstack([d4, m4]) @ lo.vstack([d4, p4]), "D4 + M4 @ P4"),
+    ("kron_of_identities", lo.kron(I(2), I(3), m4, I(1)), "kron(I6, M4)"),
+    ("block_diag_of_identities", lo.block_diag([I(2), I(3), m4]), "block_diag([I5, M4])"),
+]
+
+
+@pytest.mark.parametrize(("rule", "before", "after"), EXAMPLES, ids=[e[0] for e in EXAMPLES])
+def test_rule(rule, before, after):
+    lines: list[str] = []
+    simple = lo.simplify(before, lines.append)
+    assert repr(simple) == after
+    assert any(f"[{rule}: " in line for line in lines), lines
+    x = c(before.shape[1], 2)
+    matrix, count = majorant(before)
+    bound = 4 * gamma(2 * count + 8, float) * (matrix @ np.abs(x))
+    assert (np.abs(simple @ x - before @ x) <= bound).all()
+
+
+def test_every_rule_has_an_example():
+    tables = (DEFAULT_RULES.products, DEFAULT_RULES.sums, DEFAULT_RULES.nodes)
+    names = {rule.rewrite.__name__ for table in tables for rule in table}
+    names |= {collect.__name__ for collect in DEFAULT_RULES.collect}
+    assert names == {rule for rule, _, _ in EXAMPLES}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (lo.Scalar(8) @ D(8) @ lo.Scalar(8), "D8"),
+        (D(8) @ K(1, 2, 2, 4) @ D(8), "K(1,2,2,4)"),
+        ((D(8) @ P(8)).H, "D8 @ P8"),
+        (D(8) @ (P(8) + D(8) @ D(8)), "D8 @ (P8 + D8)"),
+        (D(8) @ P(8) @ D(8) @ P(8) * 3, "D8 @ P8"),
+        (
+            P(4) @ D(4) @ K(1, 4, 4, 1) @ lo.Scalar(4, 2) @ P(4),
+            "D4 @ P4 @ K(1,4,4,1) @ P4",
+        ),
+        (twice.H @ twice, "kron(D4, I4)"),
+        (2 * m4 - (m4 + m4), "0(4x4)"),
+        ((p4 @ m4).H @ (p4 @ m4), "M4 @ M4"),
+    ],
+)
+def test_rules_together(before, after):
+    x = c(before.shape[1], 2)
+    simple = lo.simplify(before)
+    assert repr(simple) == after
+    matrix, count = majorant(before)
+    bound = 4 * gamma(2 * count + 8, float) * (matrix @ np.abs(x))
+    assert (np.abs(simple @ x - before @ x) <= bound).all()
+
+
+RANK = {lo.Scalar: 0, lo.Diagonal: 1, lo.Permutation: 2, Restriction: 2, lo.KroneckerSparse: 3}
+
+
+def test_every_pair_is_exact_and_ends():
+    pool = [lo.Scalar(8), lo.Scalar(8, 2j), D(8), P(8), K(1, 2, 2, 4), K(2, 2, 2, 2)]
+    pool += [K(4, 2, 2, 1), I(8), lo.Zero((8, 8)), lo.restrict([1, 0, 5, 5, 2, 3, 4, 7], 8)]
+    pool += [Extension(np.arange(8), 8), lo.kron(D(2), D(4)), lo.block_diag([D(2), M(6)])]
+    x = c(8, 3)
+    for left, right in itertools.product(pool, pool):
+        for rule in DEFAULT_RULES.products:
+            if (new := rule(left, right)) is None:
+                continue
+            matrix, count = majorant(left @ right)
+            bound = 4 * gamma(2 * count + 8, float) * (matrix @ np.abs(x))
+            assert (np.abs(compose(*new) @ x - left @ (right @ x)) <= bound).all(), rule
+            if len(new) == 2 and type(new[0]) is not lo.Scalar:  # a swap towards the order
+                assert RANK[type(left)] > RANK[type(new[0])] < RANK[type(new[1])]
+
+
+def test_what_no_rule_touches_is_handed_back():
+    for op in (m4 @ d4, m4 + p4, lo.kron(m4, d4), (m4 @ U).real):
+        assert lo.simplify(op) is op
+    assert lo.simplify(I(4) @ m4) is m4
+    assert lo.simplify(p4.H @ p4 @ m4) is m4
+
+
+def test_zero_times_nan_is_zero_by_rule():
+    bad = lo.Dense(np.full((2, 2), np.inf))
+    with np.errstate(invalid="ignore"):
+        assert np.isnan((0 * bad) @ np.ones(2)).all()
+    np.testing.assert_array_equal(lo.simplify(0 * bad) @ np.ones(2), np.zeros(2))
+
+
+def test_your_own_rule_is_a_function_in_a_table():
+    rules = Rules()
+
+    @rules.product(lo.Dense, lo.Dense)
+    def dense_dense(left, right):
+        """M1 M2 = M"""
+        return lo.Dense(left.values @ right.values)
+
+    assert repr(lo.simplify(m4 @ m4 @ m4, rules=DEFAULT_RULES + rules)) == "M4"
+    assert repr(lo.simplify(m4 @ m4)) == "M4 @ M4"
+
+
+def test_simplify_takes_operators():
+    with pytest.raises(TypeError, match="simplify takes an operator, got ndarray"):
+        lo.simplify(np.eye(2))
