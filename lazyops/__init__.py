@@ -32,5 +32,6 @@ from .operators import vstack as vstack
 from .pattern import Chain as Chain
 from .pattern import Pattern as Pattern
 from .rewrite import simplify as simplify
+from .versions import show_versions as show_versions
 
 __version__ = "0.1.0"

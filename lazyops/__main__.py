@@ -181,7 +181,8 @@ def restart_installed() -> None:
     if sys.flags.safe_path or folder != os.path.realpath(os.getcwd()):
         return
     elsewhere = [p for p in sys.path if os.path.realpath(p or ".") != folder]
-    if importlib.machinery.PathFinder.find_spec("lazyops", elsewhere) is None:
+    installed = importlib.machinery.PathFinder.find_spec("lazyops", elsewhere)
+    if installed is None or installed.origin is None:  # nothing, or a folder of that name
         return
     command = [sys.executable, "-P", "-m", "lazyops", *sys.argv[1:]]
     if os.name == "posix":

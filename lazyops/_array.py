@@ -215,8 +215,8 @@ def _storage(x: Array) -> Any:
     """A number that two arrays share when they share memory; None where that cannot be seen."""
     if hasattr(x, "untyped_storage"):  # torch
         return x.untyped_storage().data_ptr() or id(x)  # meta tensors have no address
-    data = getattr(x, "data", None)
-    return data.mem.ptr if hasattr(data, "mem") else id(x)  # CuPy, others
+    memory = getattr(getattr(x, "data", None), "mem", None)
+    return id(x) if memory is None else memory.ptr  # others, CuPy
 
 
 def to_numpy(x: Array) -> np.ndarray:

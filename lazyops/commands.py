@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import os
-import platform
-import sys
 import time
 from typing import Any
 
 import numpy as np
 
-from . import io, kernels
+from . import io
 from .butterfly import Factorization, factorize
 from .io.atomic import check_writable
 from .operators import LinearOperator
 from .pattern import Chain
-
-OPTIONAL = ("torch", "cupy", "dask", "ml_dtypes", "matplotlib")
+from .versions import versions as versions
 
 
 def open_matrix(path: str) -> np.ndarray:
@@ -132,33 +128,3 @@ def describe(path: str) -> tuple[dict[str, Any], LinearOperator]:
         "certificate": certificate(found) if isinstance(found, Factorization) else None,
     }
     return report, operator
-
-
-def versions() -> dict[str, Any]:
-    """Where lazyops runs, on what; nothing optional is imported.
-
-    >>> sorted(versions())[:3]
-    ['folder', 'installed', 'kernels']
-    """
-    packages = ("numpy", "scipy", "array-api-compat", *OPTIONAL)
-    return {
-        "lazyops": version("lazyops"),
-        "folder": os.path.dirname(os.path.abspath(__file__)),
-        "installed": version("lazyops") is not None,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "executable": sys.executable,
-        "packages": {name: version(name) for name in packages},
-        "kernels": kernels.status(),
-    }
-
-
-def version(name: str) -> str | None:
-    """Version of an installed distribution; None where there is none."""
-    names = [name, *(f"cupy-cuda{v}x" for v in (14, 13, 12, 11))] if name == "cupy" else [name]
-    for candidate in names:
-        try:
-            return importlib.metadata.version(candidate)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None

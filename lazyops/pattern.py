@@ -95,7 +95,7 @@ def prime_factors(n: int) -> list[int]:
             found.append(p)
             n //= p
         p += 1
-    return found + [n] if n > 1 else found
+    return [*found, n] if n > 1 else found
 
 
 @dataclass(frozen=True)
@@ -181,13 +181,13 @@ class Chain(Sequence[Pattern]):
         """
         inner = [1] * (len(cores) - 1) if ranks is None else list(ranks)
         if len(inner) != max(len(cores) - 1, 0):
-            raise ValueError(f"{len(cores)} cores have {len(cores) - 1} junctions, got {len(inner)}")
+            raise ValueError(
+                f"{len(cores)} cores have {len(cores) - 1} junctions, got {len(inner)} ranks"
+            )
         r = [1, *inner, 1]
         below = [math.prod(b for b, _ in cores[i + 1 :]) for i in range(len(cores))]
         above = [math.prod(c for _, c in cores[:i]) for i in range(len(cores))]
-        return cls(
-            (above[i], r[i] * b, r[i + 1] * c, below[i]) for i, (b, c) in enumerate(cores)
-        )
+        return cls((above[i], r[i] * b, r[i + 1] * c, below[i]) for i, (b, c) in enumerate(cores))
 
     # -- facts -----------------------------------------------------------------------------
 
@@ -230,9 +230,7 @@ class Chain(Sequence[Pattern]):
     def redundant(self) -> tuple[int, ...]:
         """The junctions q (from 1) with ``r >= min(b, c')``: fusing the pair loses nothing."""
         pairs = itertools.pairwise(self.patterns)
-        return tuple(
-            q for q, (p, s) in enumerate(pairs, 1) if p.rank_with(s) >= min(p.b, s.c)
-        )
+        return tuple(q for q, (p, s) in enumerate(pairs, 1) if p.rank_with(s) >= min(p.b, s.c))
 
     # -- a sequence ------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from lazyops.operators import fold
 
 ALL = {**CASES, **NUMPY_ONLY}
 
+
 @pytest.mark.parametrize("name", CASES)
 def test_products(name, xp):
     build, matrix = CASES[name]

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
@@ -28,7 +29,7 @@ from lazyops.io import _digest, _text, atomic, kinds, load, save, scalars
 from lazyops.io.layout import DTYPES, MAX_HEADER, Stored
 from lazyops.operators import Extension, Foreign, Kron, Restriction, fold
 
-DATA = {name: case for name, case in {**CASES, **NUMPY_ONLY}.items()}
+DATA = {**CASES, **NUMPY_ONLY}
 HELD_BY_CODE = {"function", "foreign", "foreign_adjoint"}
 
 
@@ -105,7 +106,7 @@ def test_a_class_of_the_user_is_refused(path):
     class Mine(lo.Identity):
         pass
 
-    with pytest.raises(TypeError, match="files know no operators of the class .*Mine"):
+    with pytest.raises(TypeError, match=r"files know no operators of the class .*Mine"):
         save(path, Mine(3))
     with pytest.raises(TypeError, match="save writes an operator or a factorization, got ndarray"):
         save(path, np.eye(3))
@@ -181,10 +182,10 @@ def test_an_array_is_stored_once(path):
 
 
 def test_wide_and_long_expressions(path):
-    A = sum((lo.Scalar(5, k) for k in range(20_000)), lo.Identity(5))
+    A = sum((lo.Scalar(5, k) for k in range(5_000)), lo.Identity(5))
     save(path, A)
     assert bits(load(path)) == bits(A)
-    for _ in range(3000):
+    for _ in range(1000):
         A = (A + lo.Identity(5)) @ lo.Identity(5) if A.kind_name != "Sum" else lo.Identity(5) @ A
     save(path, A)
     assert load(path).info() == A.info()
@@ -287,7 +288,11 @@ def test_we_read_what_safetensors_writes_again(path):
     from safetensors import safe_open
     from safetensors.numpy import load_file, save_file
 
-    A = lo.Diagonal(np.arange(3, dtype=np.int8)) @ lo.Dense(np.eye(3) * 1j) @ lo.Permutation([2, 0, 1])
+    A = (
+        lo.Diagonal(np.arange(3, dtype=np.int8))
+        @ lo.Dense(np.eye(3) * 1j)
+        @ lo.Permutation([2, 0, 1])
+    )
     save(path, A)
     with safe_open(path, "np") as file:
         metadata = file.metadata()
@@ -296,7 +301,12 @@ def test_we_read_what_safetensors_writes_again(path):
 
 
 def test_numbers_are_aligned(path):
-    save(path, lo.Diagonal(np.ones(3, np.int8)) @ lo.Diagonal(np.ones(3, np.float32)) @ lo.Diagonal(np.ones(3)))
+    save(
+        path,
+        lo.Diagonal(np.ones(3, np.int8))
+        @ lo.Diagonal(np.ones(3, np.float32))
+        @ lo.Diagonal(np.ones(3)),
+    )
     data = path.read_bytes()
     length, header = parts(data)[:2]
     assert (8 + length) % 8 == 0
@@ -321,7 +331,11 @@ def forged(path, change, sign=True):
     tail = change(header, nodes, tail) or tail
     metadata["expression"] = _text(nodes)
     if sign:
-        rest = [Stored(n, e["dtype"], tuple(e["shape"]), None) for n, e in header.items() if n != "__metadata__"]
+        rest = [
+            Stored(n, e["dtype"], tuple(e["shape"]), None)
+            for n, e in header.items()
+            if n != "__metadata__"
+        ]
         metadata["digest"] = _digest(metadata, rest)
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + tail)
@@ -482,7 +496,11 @@ def test_hostile_headers(change, match, path):
 
 def test_no_expression(path):
     save(path, lo.Identity(2))
-    for text, match in [("[]", "not a list of 1 to"), ("3", "not a list"), ("[3]", "not a kind and")]:
+    for text, match in [
+        ("[]", "not a list of 1 to"),
+        ("3", "not a list"),
+        ("[3]", "not a kind and"),
+    ]:
         _, header, _ = parts(path.read_bytes())
         header["__metadata__"]["expression"] = text
         header["__metadata__"]["digest"] = _digest(header["__metadata__"], [])
@@ -698,7 +716,7 @@ def mutated(data, rng):
             del data[at : at + rng.randint(1, 9)]
         case _:
             digits = [i for i, c in enumerate(data) if 48 <= c < 58]
-            data[rng.choice(digits)] = rng.choice(b"0123456789-.eE\"[{")
+            data[rng.choice(digits)] = rng.choice(b'0123456789-.eE"[{')
     return bytes(data)
 
 
@@ -738,8 +756,8 @@ def test_fuzz(path):
     )
     save(path, A)
     good, expected, rng = path.read_bytes(), bits(A), random.Random(0)
-    loaded = 0
-    for i in range(2500):
+    loaded, refusals = 0, Counter()
+    for i in range(6000):
         if i % 3:
             path.write_bytes(mutated(good, rng))
         else:
@@ -748,12 +766,12 @@ def test_fuzz(path):
         try:
             found = load(path)
         except ValueError as error:
-            assert type(error) is ValueError
-            assert str(error).startswith(f"cannot load {path}: ")
+            refusals[type(error), str(error).startswith(f"cannot load {path}: ")] += 1
         else:
             loaded += 1
             assert i % 3 == 0 or bits(found) == expected
-    assert loaded < 500
+    assert set(refusals) == {(ValueError, True)}
+    assert loaded < 1200
 
 
 # -- atomic ----------------------------------------------------------------------------------

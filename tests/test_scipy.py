@@ -162,6 +162,7 @@ def test_eigs(dtype):
     assert distance.max() <= 100 * tolerance(dtype) * np.abs(exact).max()
 
 
+@pytest.mark.filterwarnings("ignore:Exited")  # lobpcg, some steps before its tolerance
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("solver", ["arpack", "propack", "lobpcg"])
 def test_svds(solver, dtype):
@@ -277,12 +278,12 @@ def test_trust_constr_with_an_operator_for_hessian():
         method="trust-constr",
         jac=lambda x: A @ x - b,
         hess=lambda x: A,
-        options={"gtol": 1e-9, "xtol": 1e-14},
+        options={"gtol": 1e-6, "xtol": 1e-14},
     )
     assert found.success
     M = A.to_dense()
     error = np.linalg.norm(found.x - np.linalg.solve(M, b))
-    assert error <= 1e-9 * np.sqrt(N) * np.linalg.norm(np.linalg.inv(M), 2)
+    assert error <= 1e-6 * np.sqrt(N) * np.linalg.norm(np.linalg.inv(M), 2)
 
 
 def test_newton_krylov_with_an_operator_inside():
@@ -300,7 +301,7 @@ def test_newton_krylov_with_an_operator_inside():
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 def test_products_and_sums_with_scipy(dtype):
     A, x = general(dtype), draw(dtype, N)
-    M, S = A.to_dense(), scipy.sparse.random_array((N, N), density=0.2, rng=rng).tocsr()
+    M, S = A.to_dense(), scipy.sparse.csr_array(np.where(rng.random((N, N)) < 0.2, 1.5, 0.0))
     D = draw(dtype, N, N)
     op = sla.aslinearoperator(D)
     for made, exact in [

@@ -44,7 +44,7 @@ def _node(i: int, record: Record, tensors: Tensors) -> list:
 
 def _check_saveable(node: LinearOperator, below: tuple) -> None:
     if type(node) in NAMES:
-        if max(node.shape).bit_length() > MAX_BITS:
+        if int(max(node.shape)).bit_length() > MAX_BITS:
             raise ValueError(f"files hold sizes of at most {MAX_BITS} bits")
         return
     kind = type(node)
@@ -57,7 +57,7 @@ def _check_saveable(node: LinearOperator, below: tuple) -> None:
 
 def _encode(value: Any, name: str, tensors: Tensors) -> Any:
     if isinstance(value, Ref):
-        return {"node": value.index}
+        return {"node": value.node}
     if type(value) is tuple:
         return [_encode(v, f"{name}.{i}", tensors) for i, v in enumerate(value)]
     if is_array(value):

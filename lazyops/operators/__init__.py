@@ -5,7 +5,6 @@ from .algebra import Sum as Sum
 from .algebra import add as add
 from .algebra import compose as compose
 from .base import LinearOperator as LinearOperator
-from .node import known_partner as known_partner
 from .blocks import BlockDiag as BlockDiag
 from .blocks import HStack as HStack
 from .blocks import VStack as VStack
@@ -24,6 +23,7 @@ from .kron import Kron as Kron
 from .kron import kron as kron
 from .kron import kronsum as kronsum
 from .kronecker_sparse import KroneckerSparse as KroneckerSparse
+from .node import known_partner as known_partner
 from .parts import RealPart as RealPart
 from .permutation import Permutation as Permutation
 from .quantities import inverse as inverse

@@ -12,8 +12,8 @@ import numpy as np
 
 from .._array import Array, dtype_name, is_array, is_numpy
 from .base import LinearOperator
-from .node import known_partner
 from .convert import as_operand, aslinearoperator
+from .node import known_partner
 from .scalar import Identity, Scalar
 
 
@@ -216,7 +216,7 @@ def add(*operators: LinearOperator) -> LinearOperator:
 
 
 def as_term(op: LinearOperator, other: Any) -> LinearOperator | None:
-    """What ``op + other`` adds: an operator, a sparse matrix, a 2-D array; None if it is foreign."""
+    """What ``op + other`` adds: an operator, a sparse matrix or 2-D array; None if foreign."""
     if (operand := as_operand(other)) is not None:
         return operand
     if is_array(other) and other.ndim == 2:

@@ -30,7 +30,8 @@ class HStack(LinearOperator):
 
     def _steps(self, x):
         y = None
-        for block, piece in zip(self.blocks, cut(x, [b.shape[1] for b in self.blocks]), strict=True):
+        widths = [b.shape[1] for b in self.blocks]
+        for block, piece in zip(self.blocks, cut(x, widths), strict=True):
             t = yield block, piece
             y = t if y is None else y + t
         return y
@@ -79,7 +80,8 @@ class BlockDiag(LinearOperator):
 
     def _steps(self, x):
         pieces = []
-        for block, piece in zip(self.blocks, cut(x, [b.shape[1] for b in self.blocks]), strict=True):
+        widths = [b.shape[1] for b in self.blocks]
+        for block, piece in zip(self.blocks, cut(x, widths), strict=True):
             pieces.append((yield block, piece))
         return join(pieces)
 
@@ -132,7 +134,7 @@ def block(rows: Sequence[Sequence[Any]]) -> LinearOperator:
         raise ValueError("block takes rows of operators, at least one in each row")
     grid = [[b if b is None else aslinearoperator(b) for b in row] for row in rows]
     if any(b is None for row in grid for b in row):
-        grid = _filled(grid)
+        return vstack([hstack(row) for row in _filled(grid)])
     return vstack([hstack(row) for row in grid])
 
 
@@ -180,8 +182,10 @@ def _list(name: str, blocks: Sequence[LinearOperator]):
 
 def _check_equal(first, other, axis: int, name: str, what: str) -> None:
     if first.shape[axis] != other.shape[axis]:
+        from .show import short
+
         (m, n), (p, q) = first.shape, other.shape
         raise ValueError(
-            f"cannot {name} {first!r} ({m}x{n}) and {other!r} ({p}x{q}): "
+            f"cannot {name} {short(first)} ({m}x{n}) and {short(other)} ({p}x{q}): "
             f"{first.shape[axis]} {what} and {other.shape[axis]} {what}"
         )

@@ -56,4 +56,3 @@ class Dense(LinearOperator):
     def _label(self):
         m, n = self.shape
         return f"M{m}" if m == n else f"M{m}x{n}"
-

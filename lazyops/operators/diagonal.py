@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .._array import Array, cast, dtype_name, is_array, is_numpy, join_dtypes
 from .base import LinearOperator
@@ -47,7 +48,7 @@ class Diagonal(LinearOperator):
         return f"D{self.shape[0]}"
 
 
-def require_array(values: object, ndim: int, sentence: str) -> None:
+def require_array(values: Any, ndim: int, sentence: str) -> None:
     """Raise where `values` is not an array with `ndim` axes that holds numbers."""
     if not is_array(values):
         raise TypeError(f"{sentence}, got {type(values).__name__}")
@@ -65,5 +66,3 @@ def in_one_dtype(values: Array, x: Array) -> tuple[Array, Array]:
         return values, x
     name = join_dtypes(dtype_name(values.dtype), dtype_name(x.dtype))
     return cast(values, name), cast(x, name)
-
-

@@ -107,10 +107,7 @@ def _columns(op: LinearOperator, x: Array) -> Array:
     if entry is None:
         entry = op._cache.setdefault(x.dtype, _numpy_entry(op, x))
     ready, dtype = entry
-    if dtype is not None:
-        y = ready._matmat(x.astype(dtype))
-    else:
-        y = ready._matmat(x)
+    y = ready._matmat(x if dtype is None else x.astype(dtype))
     if np.may_share_memory(y, x) or not y.flags.writeable:
         y = y.copy()
     if x.flags.c_contiguous or not x.flags.f_contiguous:

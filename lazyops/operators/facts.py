@@ -14,20 +14,18 @@ Facts = dict[str, bool | None]
 
 def facts(op: LinearOperator) -> Facts:
     """The three facts of `op`, inferred from its parts; None where they do not decide."""
-    if "facts" not in op._cache:
-        op._cache["facts"] = fold(op, _complete)
-    return op._cache["facts"]
+    return fold(op, _complete, lambda node: node._cache.get("facts"))
 
 
 def _complete(op: LinearOperator, operands: tuple[Facts, ...]) -> Facts:
     m, n = op.shape
-    if m != n:
-        return dict.fromkeys(NAMES, False)
-    known = op._facts(*operands)
-    found = {name: known.get(name) for name in NAMES}
-    if found["positive"]:
-        found["hermitian"] = True
-    return found
+    found: Facts = dict.fromkeys(NAMES, False)
+    if m == n:
+        known = op._facts(*operands)
+        found = {name: known.get(name) for name in NAMES}
+        if found["positive"]:
+            found["hermitian"] = True
+    return op._cache.setdefault("facts", found)
 
 
 @dataclass(eq=False, repr=False)
@@ -51,7 +49,7 @@ class Assumed(LinearOperator):
         return {**operand, **dict(self.assumed)}
 
     @property
-    def precedence(self):  # type: ignore[override]
+    def precedence(self):
         return self.operator.precedence
 
     def _pieces(self):

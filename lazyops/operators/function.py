@@ -113,7 +113,7 @@ class Function(LinearOperator):
         x = conj(x) if self.conjugated else x
         if self.forward is not None:
             y = self.forward(x)
-        else:
+        elif self.forward_vector is not None:
             y = by_columns(self.forward_vector, x, self.size[0])
         y = self._checked(y, x)
         return conj(y) if self.conjugated else y

@@ -131,4 +131,3 @@ def _one(k: Any, n: int, axis: int) -> int:
     if not -n <= i < n:
         raise IndexError(f"index {i} is out of bounds for axis {axis} with size {n}")
     return i % n
-

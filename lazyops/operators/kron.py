@@ -122,5 +122,3 @@ def kronsum(*operators: Any) -> LinearOperator:
     eyes = [Identity(op.shape[0]) for op in found]
     terms = [kron(*eyes[:i], op, *eyes[i + 1 :]) for i, op in enumerate(found)]
     return add(*terms)
-
-

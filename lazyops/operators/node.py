@@ -84,7 +84,7 @@ class Node(scipy.sparse.linalg.LinearOperator):
             return self._with_operands(operands)
         return self._map_arrays(lambda a: conj(a), lambda index: index)
 
-    def _facts(self, *operands: Node) -> dict[str, bool | None]:
+    def _facts(self, *operands: dict[str, bool | None]) -> dict[str, bool | None]:
         """What is known for sure of `hermitian`, `unitary`, `positive`; unnamed means unknown."""
         return {}
 
@@ -96,7 +96,8 @@ class Node(scipy.sparse.linalg.LinearOperator):
         """Real operations for one column of `x`, given those of the operands."""
         if operands:
             return sum(operands)
-        return sum(2 * flop_weight(a) * math.prod(a.shape) for f, a in self._arrays() if not f.metadata)
+        held = [a for f, a in self._arrays() if not f.metadata]
+        return sum(2 * flop_weight(a) * math.prod(a.shape) for a in held)
 
     def _label(self) -> str:
         """How the operator is written in an expression."""
@@ -180,8 +181,6 @@ def paired(root: Node, name: str, make: Callable, deep: bool = True) -> Node:
     it weakly: neither a cycle that keeps memory, nor a partner built twice."""
 
     def visit(op, operands):
-        if (known := known_partner(op, name)) is not None:
-            return known
         other = make(op, operands)
         if other is op:
             op._cache[name] = ITSELF
@@ -190,10 +189,11 @@ def paired(root: Node, name: str, make: Callable, deep: bool = True) -> Node:
         other._cache.setdefault(name, weakref.ref(op))
         return other
 
-    known = known_partner(root, name)
-    if known is not None:
-        return known
-    return fold(root, visit) if deep else visit(root, ())
+    known = lambda op: known_partner(op, name)
+    if deep:
+        return fold(root, visit, known)
+    partner = known(root)
+    return visit(root, ()) if partner is None else partner
 
 
 def known_partner(op: Node, name: str) -> Node | None:

@@ -21,6 +21,9 @@ class Restriction(LinearOperator):
     index: Array = field(metadata=INDEX)
     n: int
 
+    def _check(self):
+        _check_positions(self)
+
     def _shape(self):
         return int(self.index.shape[0]), self.n
 
@@ -40,6 +43,9 @@ class Extension(LinearOperator):
 
     index: Array = field(metadata=INDEX)
     n: int
+
+    def _check(self):
+        _check_positions(self)
 
     def _shape(self):
         return self.n, int(self.index.shape[0])
@@ -89,6 +95,19 @@ def _rounds(index: np.ndarray, n: int) -> list[np.ndarray]:
         padded[np.where(counts > j, starts + j, len(index))]
         for j in range(max(int(counts.max(initial=0)), 1))
     ]
+
+
+def _check_positions(op: Restriction | Extension) -> None:
+    """Both hold plain positions: what the compiled gathers of NumPy and SciPy rely on."""
+    object.__setattr__(op, "n", check_size(op.n, "n of a restriction"))
+    object.__setattr__(op, "index", as_index(op.index, "a restriction"))
+    if not is_numpy(op.index) and str(op.index.device) == "meta":
+        return
+    host = to_numpy(op.index)
+    outside = np.flatnonzero((host < 0) | (host >= op.n))
+    if outside.size:
+        i = int(outside[0])
+        raise IndexError(f"index[{i}] is {host[i]}, outside an axis of {op.n} entries")
 
 
 def restrict(index: Any, n: int) -> LinearOperator:

@@ -186,5 +186,3 @@ def is_one(op: LinearOperator) -> bool:
     if not isinstance(op, Scalar) or is_array(op.alpha):
         return False
     return bool(op.alpha == 1)
-
-

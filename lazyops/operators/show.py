@@ -21,7 +21,8 @@ def expression(op: LinearOperator) -> str:
 
 def short(op: LinearOperator) -> str:
     """The expression for an error message: its beginning, where it is long."""
-    text, nodes = [], 0
+    text: list[str] = []
+    nodes = 0
     for token in _tokens(op):
         nodes += token not in (" @ ", " + ", " - ", ", ", "(", ")")
         if nodes > ELIDED:

@@ -11,8 +11,8 @@ import scipy.sparse
 from .._array import Array, conj, has_complex_values, is_numpy, namespace_of, to_numpy
 from ..kernels import csr_buckets, csr_matmat
 from .base import LinearOperator
-from .node import INDEX
 from .diagonal import in_one_dtype
+from .node import INDEX
 
 
 @dataclass(eq=False, repr=False)

@@ -12,13 +12,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def fold(root: LinearOperator, visit: Callable[[LinearOperator, tuple[T, ...]], T]) -> T:
-    """``visit(node, results of its operands)``, operands first, every shared node once."""
+def fold(
+    root: LinearOperator,
+    visit: Callable[[LinearOperator, tuple[T, ...]], T],
+    known: Callable[[LinearOperator], T | None] = lambda node: None,
+) -> T:
+    """``visit(node, results of its operands)``, operands first, every shared node once.
+
+    Below a node whose result is `known` already, nothing is walked.
+    """
     done: dict[int, T] = {}
     stack = [(root, False)]
     while stack:
         node, ready = stack.pop()
         if id(node) in done:
+            continue
+        if not ready and (result := known(node)) is not None:
+            done[id(node)] = result
             continue
         operands = node._operands
         if ready or not operands:
@@ -31,7 +41,7 @@ def fold(root: LinearOperator, visit: Callable[[LinearOperator, tuple[T, ...]], 
 
 def run(root: LinearOperator, x: Any) -> Any:
     """``root @ x`` for a composite: its `_steps` asks for products of operands, one at a time."""
-    waiting = []
+    waiting: list[Any] = []
     steps, value = root._steps(x), None
     while True:
         try:
@@ -53,15 +63,15 @@ def run(root: LinearOperator, x: Any) -> Any:
 
 
 class Ref(NamedTuple):
-    """Stands for the operator of record number `index`."""
+    """Stands for the operator of record number `node`."""
 
-    index: int
+    node: int
 
 
 class Record(NamedTuple):
     """One node: its class, and its fields with every operator replaced by a `Ref`."""
 
-    kind: type
+    kind: Any
     fields: dict[str, Any]
 
 
@@ -90,7 +100,7 @@ def from_records(records: list[Record]) -> LinearOperator:
 def _resolve(fields: dict[str, Any], nodes: list) -> dict[str, Any]:
     def visit(value):
         if isinstance(value, Ref):
-            return nodes[value.index]
+            return nodes[value.node]
         if type(value) is tuple:
             return tuple([visit(v) for v in value])
         return value

@@ -9,6 +9,7 @@ from ..operators import (
     HStack,
     Identity,
     Kron,
+    LinearOperator,
     VStack,
     add,
     block_diag,
@@ -60,10 +61,11 @@ def hstack_vstack(left, right):
 @RULES.node(Kron)
 def kron_of_identities(op):
     """kron(..., I_p, I_q, ...) = kron(..., I_pq, ...)"""
-    kept = []
+    kept: list[LinearOperator] = []
     for factor in op.factors:
-        if kept and isinstance(factor, Identity) and isinstance(kept[-1], Identity):
-            kept[-1] = Identity(kept[-1].n * factor.n)
+        last = kept[-1] if kept else None
+        if isinstance(factor, Identity) and isinstance(last, Identity):
+            kept[-1] = Identity(last.n * factor.n)
         else:
             kept.append(factor)
     if len(kept) > 1:
@@ -74,7 +76,7 @@ def kron_of_identities(op):
 @RULES.node(BlockDiag)
 def block_diag_of_identities(op):
     """diag(..., I_p, I_q, ...) = diag(..., I_(p+q), ...)"""
-    kept = []
+    kept: list[LinearOperator] = []
     for same, group in itertools.groupby(op.blocks, lambda b: isinstance(b, Identity)):
         members = list(group)
         kept += [Identity(sum(b.n for b in members))] if same else members

@@ -71,9 +71,9 @@ def scalar_first(left, right):
 @RULES.product(LinearOperator, LinearOperator)
 def adjoint_pair(left, right):
     """U.H U = I for a unitary U"""
-    if known_partner(right, "H") is left and (left.is_unitary or right.is_unitary):
-        return Identity(left.shape[0])
-    return None
+    if known_partner(right, "H") is not left or not right.is_unitary:
+        return None
+    return Identity(right.shape[1])
 
 
 @RULES.sum(Zero, LinearOperator)

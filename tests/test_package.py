@@ -1,0 +1,70 @@
+"""What was installed is what is tested, and the public names are the ones promised."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import pathlib
+import tomllib
+
+import pytest
+
+import lazyops as lo
+
+CLONE = pathlib.Path(__file__).parent.parent
+
+PUBLIC = {
+    "Chain", "Dense", "Diagonal", "Factorization", "Function", "Identity", "Info",
+    "KroneckerSparse", "LinearOperator", "Pattern", "Permutation", "Product", "Scalar", "Sparse",
+    "Sum", "Zero", "aslinearoperator", "block", "block_diag", "factorize", "hstack", "inverse",
+    "kron", "kronsum", "load", "norm", "relative_error", "restrict", "save", "show_versions",
+    "simplify", "trace", "vstack",
+}  # fmt: skip
+
+
+def installed():
+    try:
+        return importlib.metadata.distribution("lazyops")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("lazyops is not installed: run from the source folder")
+
+
+def test_the_package_under_test_is_the_installed_one():
+    distribution = installed()
+    if "editable" in (distribution.read_text("direct_url.json") or ""):
+        pytest.skip("an editable installation is the source folder")
+    folder = pathlib.Path(lo.__file__).parent
+    assert folder == pathlib.Path(str(distribution.locate_file("lazyops")))
+    assert folder != CLONE / "lazyops"
+
+
+def test_metadata():
+    project = tomllib.loads((CLONE / "pyproject.toml").read_text())["project"]
+    assert project["version"] == lo.__version__
+    extras = project["optional-dependencies"]
+    for requirement in itertools.chain(project["dependencies"], *extras.values()):
+        assert "<" not in requirement, f"an upper pin: {requirement}"
+        assert "==" not in requirement, f"an exact pin: {requirement}"
+    assert {"cupy", "torch", "dask", "plot", "test", "dev"} <= set(extras)
+    assert installed().version == lo.__version__
+
+
+def test_public_names():
+    modules = {
+        "butterfly",
+        "io",
+        "kernels",
+        "operators",
+        "pattern",
+        "rewrite",
+        "testing",
+        "versions",
+    }
+    names = {name for name in vars(lo) if not name.startswith("_")} - modules
+    assert names - {"annotations"} == PUBLIC
+    assert (pathlib.Path(lo.__file__).parent / "py.typed").exists()
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_every_public_name_is_explained(name):
+    assert len((getattr(lo, name).__doc__ or "").strip()) > 30
