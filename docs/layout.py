@@ -23,7 +23,11 @@ def svg() -> str:
         f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13" '
         f'text-anchor="middle">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        text(20 + columns * CELL / 2, 26, f"K of pattern (a, b, c, d) = {PATTERN}, {rows} x {columns}"),
+        text(
+            20 + columns * CELL / 2,
+            26,
+            f"K of pattern (a, b, c, d) = {PATTERN}, {rows} x {columns}",
+        ),
         text(right + C * CELL + GAP / 4, 26, "values[i, :, :, l]"),
     ]
     for row, column in itertools.product(range(rows), range(columns)):
@@ -43,7 +47,9 @@ def svg() -> str:
 
 
 def cell(x: float, y: float, fill: str, label: str = "") -> str:
-    box = f'<rect x="{x:g}" y="{y:g}" width="{CELL}" height="{CELL}" fill="{fill}" stroke="#999999"/>'
+    box = (
+        f'<rect x="{x:g}" y="{y:g}" width="{CELL}" height="{CELL}" fill="{fill}" stroke="#999999"/>'
+    )
     return box + (text(x + CELL / 2, y + CELL / 2 + 5, label) if label else "")
 
 

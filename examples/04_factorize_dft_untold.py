@@ -15,7 +15,9 @@ found = lo.factorize(matrix)
 print("found      :", found.reason)
 print("operator   :", found.operator)
 print(f"entries    : {found.entries:,} instead of {n * n:,}")
-print(f"certificate: {found.lower_bound:.1e} <= {found.relative_error:.1e} <= {found.upper_bound:.1e}")
+print(
+    f"certificate: {found.lower_bound:.1e} <= {found.relative_error:.1e} <= {found.upper_bound:.1e}"
+)
 
 x = np.random.default_rng(3).standard_normal(n)
 print("same as fft:", np.allclose(found.operator @ x, scipy.fft.fft(x)))

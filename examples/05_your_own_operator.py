@@ -25,7 +25,9 @@ class Differences(lo.LinearOperator):
 
     def _adjoint(self):
         return lo.Function(  # callables will do; the adjoint may be any operator
-            (self.n, self.n - 1), lambda y: -np.diff(np.pad(y, ((1, 1), (0, 0))), axis=0), self._matmat
+            (self.n, self.n - 1),
+            lambda y: -np.diff(np.pad(y, ((1, 1), (0, 0))), axis=0),
+            self._matmat,
         )
 
 

@@ -37,7 +37,9 @@ def execute(source, page, line, namespace):
     test = doctest.DocTestParser().get_doctest(source, namespace, page.name, str(page), line)
     test.globs = namespace  # names go on to the next block
     said = []
-    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.append, clear_globs=False)
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(
+        test, out=said.append, clear_globs=False
+    )
     if said:
         pytest.fail("".join(said), pytrace=False)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse.linalg
 
 from .._array import (
     NUMPY,
@@ -207,17 +208,49 @@ class Foreign(LinearOperator):
             raise TypeError(f"{self!r} works on NumPy arrays only, x is {place(x)}")
         host = to_numpy(x)
         host = conj(host) if self.conjugated else host
-        y = np.array(self._product(host), dtype=self._law.result(host.dtype.name))
+        name = self._law.result(host.dtype.name)
+        if host.shape[1] == 0:  # many operators stumble over no columns
+            y = np.zeros((self.shape[0], 0), name)
+        else:
+            y = np.array(self._linear(host), dtype=name)
         y = conj(y) if self.conjugated else y
         return y if is_numpy(x) else array_namespace(x).asarray(y)
 
+    def _linear(self, x: np.ndarray) -> np.ndarray:
+        """The product; real operators see real numbers, since some drop the imaginary part."""
+        if self._is_complex or x.dtype.kind != "c":
+            return self._product(x)
+        k = x.shape[1]
+        y = self._product(np.concatenate([x.real, x.imag], axis=1))
+        return y[:, :k] + 1j * y[:, k:]
+
     def _product(self, x: np.ndarray) -> np.ndarray:
         block, single = ("rmatmat", "rmatvec") if self.reversed else ("matmat", "matvec")
+        if self.reversed and not self._has_adjoint():
+            raise NotImplementedError(
+                f"{self!r} knows no adjoint: {type(self.operator).__name__} has no working "
+                f"{block} or {single}"
+            )
         if (f := getattr(self.operator, block, None)) is not None:
             return f(x)
-        if (f := getattr(self.operator, single, None)) is not None:
-            return by_columns(f, x, self.shape[0])
-        raise NotImplementedError(f"{self!r} knows no adjoint: it has neither {block} nor {single}")
+        return by_columns(getattr(self.operator, single), x, self.shape[0])
+
+    def _has_adjoint(self) -> bool:
+        """SciPy's own operators have the methods even where no adjoint was given: one product
+        of zeros tells."""
+        if "adjoint" not in self._cache:
+            self._cache["adjoint"] = self._try_adjoint()
+        return self._cache["adjoint"]
+
+    def _try_adjoint(self) -> bool:
+        found = [getattr(self.operator, name, None) for name in ("rmatvec", "rmatmat")]
+        if not isinstance(self.operator, scipy.sparse.linalg.LinearOperator):
+            return any(f is not None for f in found)
+        try:
+            self.operator.rmatvec(np.zeros(self.shape[1], self.dtype))
+        except (NotImplementedError, TypeError):  # which one differs between versions of SciPy
+            return False
+        return True
 
     def _adjoint(self):
         return Foreign(self.operator, not self.reversed, self.conjugated)

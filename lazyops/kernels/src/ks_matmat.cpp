@@ -17,6 +17,7 @@
 
 #include "buffers.h"
 #include "lanes.h"
+#include "threads.h"
 
 namespace {
 
@@ -33,7 +34,8 @@ struct Job {
 
 // ---- one vector -------------------------------------------------------------------------
 
-constexpr I TILE_BYTES = 4096;  // of one row of y: its two sums, R = 2 rows, stay in 16 KB of L1
+constexpr I AHEAD = 1024;  // bytes of values: strips end too soon for the CPU to look ahead itself
+constexpr I TILE_BYTES = 2048;  // of one row of y: its two sums, R = 4 rows, stay in 16 KB of L1
 
 enum class Source { direct, repeated };  // x as it is, or its d numbers repeated along the strip
 
@@ -66,7 +68,9 @@ inline void axpys(const Strip<T>& t, I from, I count, bool first, bool last) {
     for (int s = 0; s < S; ++s) {
       const V x = L::load(t.x + s * t.xs + l);
       for (int r = 0; r < R; ++r) {
-        const V v = L::load(t.v + r * t.vr + s * t.vs + l);
+        const T* at = t.v + r * t.vr + s * t.vs + l;
+        __builtin_prefetch(at + AHEAD / sizeof(T));
+        const V v = L::load(at);
         if constexpr (Z) {
           p[r] += v * L::even(x);
           q[r] += v * L::odd(x);
@@ -117,11 +121,12 @@ inline void strip(Strip<T> t, I ins, I count, I period) {
 
 template <class T, bool Z, Source SRC>
 inline void strips(Strip<T> t, I outs, I ins, I count, I period) {
-  alignas(64) T sums[4 * (TILE_BYTES / sizeof(T))];
+  alignas(64) T sums[8 * (TILE_BYTES / sizeof(T))];
   t.sums = sums;
   for (I r = 0; r < outs;) {
-    const int step = outs - r >= 2 ? 2 : 1;
-    if (step == 2) strip<T, Z, 2, SRC>(t, ins, count, period);
+    const int step = outs - r >= 4 ? 4 : outs - r >= 2 ? 2 : 1;
+    if (step == 4) strip<T, Z, 4, SRC>(t, ins, count, period);
+    else if (step == 2) strip<T, Z, 2, SRC>(t, ins, count, period);
     else strip<T, Z, 1, SRC>(t, ins, count, period);
     t.v += step * t.vr;
     t.y += step * t.yr;
@@ -357,21 +362,48 @@ void tiny(const Job<T>& g) {
 // ---- which way --------------------------------------------------------------------------
 
 template <class T, bool Z>
-void run(const Product& p) {
-  constexpr I W = BYTES / sizeof(T), E = Z ? 2 : 1;
-  const bool t = p.transpose;
-  const I D = p.d * E;
-  Job<T> g{static_cast<const T*>(p.values), static_cast<const T*>(p.x), static_cast<T*>(p.y),
-           p.a, t ? p.c : p.b, t ? p.b : p.c, p.d, p.n, t ? D : p.c * D, t ? p.c * D : D, p.conj};
-  if (g.ins == 0) return clear(g.y, g.a * g.outs * D * g.n);
-  if (g.n == 0 || g.d == 0) return;
+void run_job(const Job<T>& g, bool t) {
+  constexpr I W = BYTES / sizeof(T);
+  const I D = g.d * (Z ? 2 : 1);
   if (g.n > 1) return matrix<T, Z>(g);
   if (D >= W) return vector_long<T, Z>(g);
   if (g.outs * g.ins * D <= 4 * W) return tiny<T, Z>(g);
   if (g.d == 1) return t ? row_times_matrix<T, Z>(g) : matrix_times_column<T, Z>(g);
   I m = 1;
-  while (2 * m <= p.c && 2 * m * D <= 4 * W) m *= 2;
+  while (2 * m <= (t ? g.outs : g.ins) && 2 * m * D <= 4 * W) m *= 2;
   t ? vector_short_transposed<T, Z>(g, m) : vector_short<T, Z>(g, m);
+}
+
+// A large product in parts: some of the a blocks each or, of a single one, some of its out blocks.
+// A row of y is computed in one part, in the same order whatever their number.
+template <class T, bool Z>
+void run(const Product& p) {
+  const bool t = p.transpose;
+  const I D = p.d * (Z ? 2 : 1);
+  const Job<T> whole{static_cast<const T*>(p.values), static_cast<const T*>(p.x),
+                     static_cast<T*>(p.y), p.a, t ? p.c : p.b, t ? p.b : p.c, p.d, p.n,
+                     t ? D : p.c * D, t ? p.c * D : D, p.conj};
+  if (whole.ins == 0) return clear(whole.y, whole.a * whole.outs * D * whole.n);
+  if (whole.n == 0 || whole.d == 0) return;
+  const double bytes = double(p.a) * double(p.b * p.c) * double(D * sizeof(T)) * double(p.n);
+  const I units = p.a > 1 ? p.a : whole.outs, most = bytes < 2 * PART_BYTES ? 1 : threads();
+  const int parts = int(units < most ? units : most);
+  if (parts <= 1) return run_job<T, Z>(whole, t);
+  each_part(parts, [&](int k) {
+    const I from = units * k / parts, count = units * (k + 1) / parts - from;
+    Job<T> g = whole;
+    if (p.a > 1) {
+      g.v += from * p.b * p.c * D;
+      g.x += from * g.ins * D * p.n;
+      g.y += from * g.outs * D * p.n;
+      g.a = count;
+    } else {
+      g.v += from * g.vr;
+      g.y += from * D * p.n;
+      g.outs = count;
+    }
+    run_job<T, Z>(g, t);
+  });
 }
 
 }  // namespace
