@@ -48,7 +48,7 @@ def blocks_dense(*blocks):
 
 d6, e6, v, w, perm = c(6), r(6), c(2, 3, 2, 3), r(1, 4, 6, 1), rng.permutation(6)
 m46, m64, m33, m25 = c(4, 6), r(6, 4), c(3, 3), r(2, 5)
-sparse = scipy.sparse.random_array((6, 9), density=0.4, rng=rng, format="csr")
+sparse = scipy.sparse.csr_array(r(6, 9) * (rng.random((6, 9)) < 0.4))
 sparse_complex = scipy.sparse.csc_array(sparse * (1 + 2j))
 index = np.array([3, 0, 0, 5, -1])
 eye = np.eye(6)

@@ -37,6 +37,19 @@ class Product(LinearOperator):
         object.__setattr__(self, "factors", factors)
         super().__post_init__(copy)
         self._all_leaves = not any(f._is_composite for f in factors)
+        self.makes_new = factors[0].makes_new  # the last to act
+
+    @classmethod
+    def _join(cls, left: LinearOperator, right: LinearOperator) -> Product:
+        """left @ right, whose sizes are known to meet, at the cost of one tuple copy."""
+        self = object.__new__(cls)
+        a = left.factors if isinstance(left, Product) else (left,)
+        b = right.factors if isinstance(right, Product) else (right,)
+        object.__setattr__(self, "factors", a + b)
+        self._settle(*_joined(left, right, (left.shape[0], right.shape[1])))
+        self._all_leaves = _leaves_only(left) and _leaves_only(right)
+        self.makes_new = a[0].makes_new
+        return self
 
     @property
     def _operands(self):
@@ -110,6 +123,7 @@ class Sum(LinearOperator):
 
     terms: tuple[LinearOperator, ...]
     precedence = 1
+    makes_new = True
 
     def __post_init__(self, copy: bool):
         terms = _flat(Sum, "terms", _operators("a sum", self.terms))
@@ -117,6 +131,8 @@ class Sum(LinearOperator):
             _check_same_shape(terms[0], term)
         object.__setattr__(self, "terms", terms)
         super().__post_init__(copy)
+        if len(terms) == 1:
+            self.makes_new = terms[0].makes_new
 
     @property
     def _operands(self):
@@ -167,9 +183,18 @@ class Sum(LinearOperator):
         a = left.terms if isinstance(left, Sum) else (left,)
         b = right.terms if isinstance(right, Sum) else (right,)
         object.__setattr__(self, "terms", a + b)
-        places = left._places if left._places == right._places else left._places | right._places
-        self._settle(left.shape, left._law.join(right._law), places)
+        self._settle(*_joined(left, right, left.shape))
         return self
+
+
+def _joined(left: LinearOperator, right: LinearOperator, shape: tuple[int, int]) -> tuple:
+    """(shape, law, places) of what is made of the two."""
+    places = left._places if left._places == right._places else left._places | right._places
+    return shape, left._law.join(right._law), places
+
+
+def _leaves_only(op: LinearOperator) -> bool:
+    return op._all_leaves if isinstance(op, Product) else not op._is_composite
 
 
 def _accumulate(y: Array, t: Array) -> Array:
@@ -202,7 +227,12 @@ def _scaled_facts(alpha: complex, facts: dict, unitary: bool | None) -> dict[str
 
 def compose(*operators: LinearOperator) -> LinearOperator:
     """The product, left to right; nothing is rewritten."""
-    return operators[0] if len(operators) == 1 else Product(operators)
+    if len(operators) == 1:
+        return operators[0]
+    if len(operators) == 2:
+        _check_meet(*operators)
+        return Product._join(*operators)
+    return Product(operators)
 
 
 def add(*operators: LinearOperator) -> LinearOperator:
@@ -234,7 +264,7 @@ def scale(op: LinearOperator, alpha: Any) -> LinearOperator:
     if not is_scalar(alpha):
         what = _what(alpha)
         raise TypeError(f"* scales by a number, got {what}: products are written A @ x, A @ B")
-    return Product((Scalar(op.shape[0], alpha), op))
+    return Product._join(Scalar(op.shape[0], alpha), op)
 
 
 def divide(op: LinearOperator, alpha: Any) -> LinearOperator:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse.linalg
 
 from .._array import Array, dtype_name, is_array
 from . import door
@@ -118,7 +119,7 @@ class LinearOperator(Node):
 
     def rdot(self, x: Any) -> Any:
         """``x @ self``."""
-        return self * x if _is_scalar(x) else x @ self
+        return self * x if _is_scalar(x) else self.__rmatmul__(x)
 
     def result_dtype(self, dtype: Any) -> str:
         """Name of the dtype of ``self @ x`` for an `x` of `dtype`; integers count as float64.
@@ -182,6 +183,8 @@ class LinearOperator(Node):
     def __mul__(self, alpha):
         from .algebra import scale
 
+        if _is_scipys(alpha):  # SciPy before 1.17 writes products of its own with *
+            return self @ alpha
         return scale(self, alpha)
 
     __rmul__ = __mul__
@@ -367,6 +370,10 @@ class LinearOperator(Node):
         from .facts import assume
 
         return assume(self, facts)
+
+
+def _is_scipys(x: Any) -> bool:
+    return isinstance(x, scipy.sparse.linalg.LinearOperator) and not isinstance(x, LinearOperator)
 
 
 def _is_scalar(x: Any) -> bool:

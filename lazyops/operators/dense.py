@@ -22,6 +22,7 @@ class Dense(LinearOperator):
 
     array: Array
     conjugated: bool = False
+    makes_new = True
 
     def _check(self):
         require_array(self.array, 2, "Dense takes a matrix of shape (m, n)")

@@ -20,14 +20,19 @@ class Diagonal(LinearOperator):
     """
 
     values: Array
+    makes_new = True
 
     def _check(self):
         require_array(self.values, 1, "Diagonal takes its diagonal as a vector")
+        plain = is_numpy(self.values) and self.values.dtype.kind != "V"
+        object.__setattr__(self, "_column", self.values[:, None] if plain else None)
 
     def _shape(self):
         return self.values.shape[0], self.values.shape[0]
 
     def _matmat(self, x):
+        if self._column is not None and is_numpy(x):
+            return self._column * x
         values, x = in_one_dtype(self.values, x)
         return values[:, None] * x
 
@@ -61,7 +66,7 @@ def require_array(values: Any, ndim: int, sentence: str) -> None:
 def in_one_dtype(values: Array, x: Array) -> tuple[Array, Array]:
     """Both in the dtype they promote to; NumPy promotes by itself."""
     if is_numpy(x):
-        if values.dtype.kind == "V" or values.dtype.name == "bfloat16":
+        if values.dtype.kind == "V":
             return values.astype(join_dtypes(dtype_name(values.dtype), x.dtype.name)), x
         return values, x
     name = join_dtypes(dtype_name(values.dtype), dtype_name(x.dtype))

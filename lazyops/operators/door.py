@@ -39,7 +39,7 @@ def apply(op: LinearOperator, x: Array) -> Array:
     if x.ndim == 1:
         if x.shape[0] != op.shape[1]:
             raise _wrong_shape(op, x, "(n,) or (..., n, k)")
-        return _columns(op, x[:, None])[:, 0]
+        return _vector(op, x)
     return matmat(op, x, None)
 
 
@@ -47,7 +47,7 @@ def matvec(op: LinearOperator, x: Any, out: Array | None) -> Array:
     x = _checked_array(op, x)
     n = op.shape[1]
     if x.ndim == 1 and x.shape[0] == n:
-        y = _columns(op, x[:, None])[:, 0]
+        y = _vector(op, x)
     elif tuple(x.shape) == (n, 1):
         y = _columns(op, x)
     elif x.ndim > 1 and x.shape[-1] == n:
@@ -96,19 +96,28 @@ def _checked_array(op: LinearOperator, x: Any) -> Array:
     return found
 
 
-# -- the three forms, all brought to columns -------------------------------------------------
+# -- the four forms, all brought to columns --------------------------------------------------
+
+
+def _vector(op: LinearOperator, x: Array) -> Array:
+    """x of shape (n,), the right n: the path that is called most, so it asks little."""
+    if type(x) is not np.ndarray:
+        return _columns(op, x[:, None])[:, 0]
+    ready, dtype = op._cache.get(x.dtype) or _numpy_entry(op, x)
+    column = x[:, None] if dtype is None else x.astype(dtype)[:, None]
+    y = ready._matmat(column)
+    if not ready.makes_new and (np.may_share_memory(y, x) or not y.flags.writeable):
+        y = y.copy()
+    return y[:, 0]
 
 
 def _columns(op: LinearOperator, x: Array) -> Array:
     """x of shape (n, k), the right n."""
     if type(x) is not np.ndarray:
         return _foreign_columns(op, x)
-    entry = op._cache.get(x.dtype)
-    if entry is None:
-        entry = op._cache.setdefault(x.dtype, _numpy_entry(op, x))
-    ready, dtype = entry
+    ready, dtype = op._cache.get(x.dtype) or _numpy_entry(op, x)
     y = ready._matmat(x if dtype is None else x.astype(dtype))
-    if np.may_share_memory(y, x) or not y.flags.writeable:
+    if not ready.makes_new and (np.may_share_memory(y, x) or not y.flags.writeable):
         y = y.copy()
     if x.flags.c_contiguous or not x.flags.f_contiguous:
         return y if y.flags.c_contiguous else np.ascontiguousarray(y)
@@ -118,8 +127,8 @@ def _columns(op: LinearOperator, x: Array) -> Array:
 def _numpy_entry(op: LinearOperator, x: np.ndarray) -> tuple[LinearOperator, str | None]:
     """What serves NumPy arrays of this dtype: an operator that can, and the dtype it needs."""
     name = _computable(op, x)
-    ready = _meeting(op, x)
-    return ready, None if name == x.dtype.name and x.dtype.isnative else name
+    needed = None if name == x.dtype.name and x.dtype.isnative else name
+    return op._cache.setdefault(x.dtype, (_meeting(op, x), needed))
 
 
 def _foreign_columns(op: LinearOperator, x: Array) -> Array:

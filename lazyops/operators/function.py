@@ -62,6 +62,7 @@ class Function(LinearOperator):
     backward_vector: Callable | None
     value_dtype: Any
     conjugated: bool
+    makes_new = True
 
     def __init__(
         self,
@@ -192,6 +193,7 @@ class Foreign(LinearOperator):
     operator: Any
     reversed: bool = False
     conjugated: bool = False
+    makes_new = True
 
     def _shape(self):
         m, n = map(int, self.operator.shape)
@@ -212,7 +214,10 @@ class Foreign(LinearOperator):
         if host.shape[1] == 0:  # many operators stumble over no columns
             y = np.zeros((self.shape[0], 0), name)
         else:
-            y = np.array(self._linear(host), dtype=name)
+            y = self._linear(host)
+            if np.iscomplexobj(y) and not is_complex_name(name):
+                raise TypeError(f"{self!r} returned {y.dtype} where {name} is declared")
+            y = np.array(y, dtype=name)
         y = conj(y) if self.conjugated else y
         return y if is_numpy(x) else array_namespace(x).asarray(y)
 

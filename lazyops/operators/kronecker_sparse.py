@@ -39,6 +39,7 @@ class KroneckerSparse(LinearOperator):
     stored: Array
     transposed: bool = False
     conjugated: bool = False
+    makes_new = True
 
     def _check(self):
         sentence = "KroneckerSparse takes values of shape (a, b, c, d)"

@@ -28,6 +28,7 @@ class Node(scipy.sparse.linalg.LinearOperator):
 
     kind: ClassVar[str] = "bool"  # joins the dtype as a Python scalar would: see law.py
     precedence: ClassVar[int] = 9  # 1 sum, 2 product; a name is an atom
+    makes_new = False  # whether _matmat never hands back `x`, a view of it, or a shared array
     _is_composite: ClassVar[bool] = False  # whether it is made of operators: it has _steps
 
     # -- construction --------------------------------------------------------------------

@@ -37,6 +37,7 @@ class Permutation(LinearOperator):
     """
 
     index: Array = field(metadata=INDEX)
+    makes_new = True
 
     def _check(self):
         index = as_index(self.index, "a permutation")

@@ -67,6 +67,7 @@ class Scalar(LinearOperator):
 
     n: int
     alpha: Any = 1
+    makes_new = True
 
     def _check(self):
         object.__setattr__(self, "n", check_size(self.n, "the size of a scalar operator"))
@@ -145,6 +146,7 @@ class Zero(LinearOperator):
     """
 
     size: tuple[int, int]
+    makes_new = True
 
     def _check(self):
         try:

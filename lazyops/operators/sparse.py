@@ -42,6 +42,7 @@ class Sparse(LinearOperator):
     size: tuple[int, int] = (0, 0)
     transposed: bool = False
     conjugated: bool = False
+    makes_new = True
 
     def __post_init__(self, copy: bool):
         if scipy.sparse.issparse(self.data):
