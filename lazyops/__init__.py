@@ -5,6 +5,7 @@ from .butterfly import factorize as factorize
 from .butterfly import relative_error as relative_error
 from .io import load as load
 from .io import save as save
+from .kernels import set_num_threads as set_num_threads
 from .operators import Dense as Dense
 from .operators import Diagonal as Diagonal
 from .operators import Function as Function

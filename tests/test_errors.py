@@ -58,7 +58,7 @@ MESSAGES = [
     (lambda: lo.restrict([True, False], 4), IndexError, r"mask over 4 entries has shape \(4,\)"),
     (lambda: lo.Identity(-1), ValueError, r"is an integer from 0 on, got -1"),
     (lambda: lo.Identity(2.5), TypeError, r"the size of an identity is an integer, got float"),
-    (lambda: lo.Zero(3), TypeError, r"Zero takes \(rows, columns\), got 3"),
+    (lambda: lo.Zero(3), TypeError, r"Zero takes \(rows, columns\) first, got 3"),
     (lambda: lo.Scalar(3, "a"), TypeError, r"Scalar takes a number, got str"),
     (lambda: lo.Scalar(3, c(2)), ValueError, r"got an array of shape \(2,\); see lo.Diagonal"),
     (lambda: lo.Product([]), ValueError, r"a product has at least one operator"),
@@ -115,6 +115,8 @@ MESSAGES = [
     (lambda: D4[5], IndexError, r"index 5 is out of bounds for axis 0 with size 4"),
     (lambda: D4[0, 7], IndexError, r"out of bounds for axis 1 with size 4"),
     (lambda: D4[1, 2, 3], IndexError, r"too many indices"),
+    (lambda: lo.set_num_threads(0), ValueError, r"a number of threads is from 1 to 64, got 0"),
+    (lambda: lo.set_num_threads("2"), TypeError, r"a number of threads is an integer, got '2'"),
     (lambda: lo.Chain([]), ValueError, r"a chain holds at least one pattern"),
     (
         lambda: lo.Chain([(1, 2, 2, 2), (1, 2, 2, 1)]),

@@ -21,6 +21,8 @@ from lazyops.kernels import (
     ks_dense,
     ks_fuse,
     ks_matmat,
+    reference,
+    set_num_threads,
     status,
 )
 from lazyops.pattern import Pattern
@@ -422,3 +424,28 @@ def test_no_library_is_loaded_before_its_tensors_arrive():
         "import sys, lazyops.kernels; print({'torch', 'cupy', 'dask'} & set(sys.modules))"
     )
     assert done.stdout == "set()\n", done.stderr
+
+
+@pytest.mark.parametrize("pattern", [(1, 48, 40, 300), (40, 300, 48, 1), (7, 97, 61, 16)])
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("width", [1, 3])
+def test_the_number_of_threads_changes_no_bit(pattern, transpose, width):
+    if cpu.missing():
+        pytest.skip(cpu.missing())
+    rng = np.random.default_rng(0)
+    a, b, c, d = pattern
+    values = rng.standard_normal(pattern) + 1j * rng.standard_normal(pattern)  # 9 MB and more
+    x = rng.standard_normal((a * (b if transpose else c) * d, width)) + 0j
+    try:
+        found = []
+        for n in (1, 2, 3, 7):
+            set_num_threads(n)
+            found.append(cpu.ks_matmat(values, x, transpose, True))
+    finally:
+        set_num_threads(None)
+    assert all(y.tobytes() == found[0].tobytes() for y in found)
+    want = reference.ks_matmat(values, x, transpose, True)
+    scale = reference.ks_matmat(np.abs(values), np.abs(x), transpose)
+    k = max(b, c) + 1
+    bound = 2 * np.sqrt(2) * k * 2.0**-53 / (1 - k * 2.0**-53) * scale
+    assert (np.abs(found[0] - want) <= bound).all()

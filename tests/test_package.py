@@ -18,8 +18,8 @@ PUBLIC = {
     "Chain", "Dense", "Diagonal", "Factorization", "Function", "Identity", "Info",
     "KroneckerSparse", "LinearOperator", "Pattern", "Permutation", "Product", "Scalar", "Sparse",
     "Sum", "Zero", "aslinearoperator", "block", "block_diag", "factorize", "hstack", "inverse",
-    "kron", "kronsum", "load", "norm", "relative_error", "restrict", "save", "show_versions",
-    "simplify", "trace", "vstack",
+    "kron", "kronsum", "load", "norm", "relative_error", "restrict", "save", "set_num_threads",
+    "show_versions", "simplify", "trace", "vstack",
 }  # fmt: skip
 
 

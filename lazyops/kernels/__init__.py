@@ -14,6 +14,7 @@ from typing import Any
 
 from .._array import Array
 from . import cpu, reference
+from .cpu import set_num_threads
 from .csr import Buckets, csr_buckets, csr_matmat
 from .reference import ks_dense, ks_fuse
 
@@ -27,6 +28,7 @@ __all__ = [
     "ks_dense",
     "ks_fuse",
     "ks_matmat",
+    "set_num_threads",
     "status",
 ]
 

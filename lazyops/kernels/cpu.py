@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import operator
 import pathlib
 import sys
 from typing import Any, NamedTuple
@@ -18,7 +19,16 @@ import numpy as np
 from .._array import Array
 from .reference import check_sizes
 
-__all__ = ["DTYPES", "Library", "facts", "find", "ks_matmat", "missing", "obstacle"]
+__all__ = [
+    "DTYPES",
+    "Library",
+    "facts",
+    "find",
+    "ks_matmat",
+    "missing",
+    "obstacle",
+    "set_num_threads",
+]
 
 DTYPES = "float32, float64, complex64, complex128"
 CHARS = "fdFD"
@@ -35,6 +45,8 @@ class Library(NamedTuple):
     path: str
     compiler: str
     ks_matmat: Any  # (values, x, y, flags) -> Outcome
+    set_threads: Any  # (most threads of one product, or 0 for the default)
+    threads: Any  # () -> the number in force
 
 
 def find(folders: list[str] | None = None) -> Library | str:
@@ -107,7 +119,11 @@ def load(level: str, path: str) -> Library:
     compiled = library.lazyops_ks_matmat
     compiled.argtypes = [ctypes.py_object] * 3 + [ctypes.c_int]
     compiled.restype = ctypes.c_int
-    return Library(level, path, library.lazyops_compiler().decode(), compiled)
+    library.lazyops_set_threads.argtypes = [ctypes.c_int]
+    library.lazyops_set_threads.restype = None
+    compiler = library.lazyops_compiler().decode()
+    threads = library.lazyops_set_threads, library.lazyops_threads
+    return Library(level, path, compiler, compiled, *threads)
 
 
 library = functools.cache(find)
@@ -129,12 +145,44 @@ def missing() -> str | None:
     return found if isinstance(found, str) else None
 
 
+def set_num_threads(n: int | None) -> None:
+    """Let one product run on at most `n` threads; results do not depend on it.
+
+    Parameters
+    ----------
+    n : int from 1 to 64, or None
+        None: ``LAZYOPS_NUM_THREADS`` where it is set, else the processors of this process.
+        Only products that read many megabytes of values are cut into parts.  Without the
+        compiled kernel there is nothing to set.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` is no such integer.
+    """
+    if n is not None:
+        try:
+            n = operator.index(n)
+        except TypeError:
+            raise TypeError(f"a number of threads is an integer, got {n!r}") from None
+        if not 1 <= n <= 64:
+            raise ValueError(f"a number of threads is from 1 to 64, got {n}")
+    found = library()
+    if not isinstance(found, str):
+        found.set_threads(0 if n is None else n)
+
+
 def facts() -> dict[str, Any]:
     """Level, path and compiler of the loaded library, for `doctor`."""
     found = library()
     if isinstance(found, str):
         return {}
-    return {"level": found.level, "path": found.path, "compiler": found.compiler}
+    return {
+        "level": found.level,
+        "path": found.path,
+        "compiler": found.compiler,
+        "threads": found.threads(),
+    }
 
 
 def ks_matmat(values: Array, x: Array, transpose: bool = False, conj: bool = False) -> Array:

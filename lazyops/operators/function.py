@@ -28,7 +28,7 @@ from .._array import (
 )
 from .base import LinearOperator
 from .law import Law
-from .scalar import check_size
+from .scalar import check_shape
 
 
 @dataclass(eq=False, repr=False, init=False)
@@ -89,12 +89,7 @@ class Function(LinearOperator):
         )  # fmt: skip
 
     def _check(self):
-        try:
-            m, n = self.size
-        except (TypeError, ValueError):
-            raise TypeError(f"Function takes (rows, columns) first, got {self.size!r}") from None
-        size = check_size(m, "the number of rows"), check_size(n, "the number of columns")
-        object.__setattr__(self, "size", size)
+        object.__setattr__(self, "size", check_shape(self.size, "Function"))
         for f in (self.forward, self.backward, self.forward_vector, self.backward_vector):
             if f is not None and not callable(f):
                 raise TypeError(f"Function takes callables, got {type(f).__name__}")

@@ -24,6 +24,15 @@ def check_size(n: Any, what: str) -> int:
     return n
 
 
+def check_shape(size: Any, who: str) -> tuple[int, int]:
+    """`size` as (rows, columns), Python ints from 0 on."""
+    try:
+        m, n = size
+    except (TypeError, ValueError):
+        raise TypeError(f"{who} takes (rows, columns) first, got {size!r}") from None
+    return check_size(m, "the number of rows"), check_size(n, "the number of columns")
+
+
 @dataclass(eq=False, repr=False)
 class Identity(LinearOperator):
     """``x -> x`` (a copy) for an `x` of length n.
@@ -149,12 +158,7 @@ class Zero(LinearOperator):
     makes_new = True
 
     def _check(self):
-        try:
-            m, n = self.size
-        except (TypeError, ValueError):
-            raise TypeError(f"Zero takes (rows, columns), got {self.size!r}") from None
-        size = check_size(m, "the number of rows"), check_size(n, "the number of columns")
-        object.__setattr__(self, "size", size)
+        object.__setattr__(self, "size", check_shape(self.size, "Zero"))
 
     def _shape(self):
         return self.size
