@@ -36,3 +36,11 @@ from .rewrite import simplify as simplify
 from .versions import show_versions as show_versions
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    if name == "testing":  # the kit is imported when it is asked for
+        import importlib
+
+        return importlib.import_module("lazyops.testing")
+    raise AttributeError(f"module 'lazyops' has no attribute {name!r}")

@@ -8,11 +8,13 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import scipy.sparse
+import scipy.sparse.linalg
+from cases import blocks_dense
 from hypothesis import given
 from theory import assert_within, gamma, majorant
 
 import lazyops as lo
-from lazyops.operators import Restriction
+from lazyops.operators import Assumed, Restriction
 
 DTYPES = ("float32", "float64", "complex64", "complex128")
 
@@ -29,7 +31,7 @@ def _values(draw, shape, dtypes=DTYPES):
 @st.composite
 def leaves(draw, m, n):
     """(operator, dense matrix) of shape m x n."""
-    kinds = ["dense", "sparse", "zero", "restriction", "extension", "function"]
+    kinds = ["dense", "sparse", "zero", "restriction", "extension", "function", "foreign"]
     if m == n:
         kinds += ["identity", "scalar", "diagonal", "permutation", "factor"]
     kind = draw(st.sampled_from(kinds))
@@ -49,6 +51,9 @@ def leaves(draw, m, n):
     if kind == "function":
         a = _values(draw, (m, n), ("complex128",))
         return lo.Function((m, n), lambda x: a @ x, lambda y: a.conj().T @ y, dtype=a.dtype), a
+    if kind == "foreign":
+        a = _values(draw, (m, n), ("float64", "complex128"))
+        return lo.aslinearoperator(scipy.sparse.linalg.aslinearoperator(a)), a
     if kind == "identity":
         return lo.Identity(n), np.eye(n)
     if kind == "scalar":
@@ -66,13 +71,17 @@ def leaves(draw, m, n):
     return op, op.to_dense()
 
 
+COMPOSITES = ["leaf", "product", "sum", "scaled", "part", "blocks", "kron"]
+COMPOSITES += ["assumed", "power", "kronsum", "block_diag"]
+
+
 @st.composite
 def expressions(draw, m=None, n=None, depth=3):
     """A random expression with its dense matrix, all kinds, at most `depth` levels."""
     size = st.sampled_from([1, 2, 3, 4, 6])
     m = draw(size) if m is None else m
     n = draw(size) if n is None else n
-    kind = draw(st.sampled_from(["leaf", "product", "sum", "scaled", "part", "blocks", "kron"]))
+    kind = draw(st.sampled_from(COMPOSITES))
     if depth == 0 or kind == "leaf":
         return draw(leaves(m, n))
     inner = lambda p, q: draw(expressions(p, q, depth - 1))
@@ -95,6 +104,19 @@ def expressions(draw, m=None, n=None, depth=3):
         return {"real": (a.real, x.real), "imag": (a.imag, x.imag), "conj": (a.conj(), x.conj())}[
             part
         ]
+    if kind == "assumed":
+        a, x = inner(m, n)
+        return Assumed(a, ()), x
+    if kind == "power" and m == n:
+        (a, x), k = inner(n, n), draw(st.integers(0, 3))
+        return a**k, np.linalg.matrix_power(np.asarray(x, np.complex128), k)
+    if kind == "kronsum" and m == n and n % 2 == 0:
+        (a, x), (b, y) = inner(2, 2), inner(n // 2, n // 2)
+        return lo.kronsum(a, b), np.kron(x, np.eye(n // 2)) + np.kron(np.eye(2), y)
+    if kind == "block_diag" and m > 1 and n > 1:
+        p, q = draw(st.integers(1, m - 1)), draw(st.integers(1, n - 1))
+        (a, x), (b, y) = inner(p, q), inner(m - p, n - q)
+        return lo.block_diag([a, b]), blocks_dense(np.asarray(x), np.asarray(y))
     if kind == "kron" and m % 2 == 0 and n % 2 == 0:
         (a, x), (b, y) = inner(2, 2), inner(m // 2, n // 2)
         return lo.kron(a, b), np.kron(x, y)

@@ -59,3 +59,9 @@ def test_public_names():
 @pytest.mark.parametrize("name", sorted(PUBLIC))
 def test_every_public_name_is_explained(name):
     assert len((getattr(lo, name).__doc__ or "").strip()) > 30
+
+
+def test_the_kit_is_there_when_asked_for():
+    assert lo.testing.check_operator(lo.Identity(3)).worst <= 1
+    with pytest.raises(AttributeError, match="module 'lazyops' has no attribute 'nothing'"):
+        _ = lo.nothing
