@@ -92,6 +92,7 @@ def test_declared_dtype_is_delivered_fresh(name, dtype):
     kept = x.copy()
     for given in (x, x[:, 0], np.asfortranarray(x), x[::-1][::-1]):
         y = op @ given
+        assert y.flags.forc
         assert y.dtype.name == op.result_dtype(dtype)
         assert y.flags.writeable
         assert not np.may_share_memory(y, x)

@@ -106,8 +106,11 @@ def _vector(op: LinearOperator, x: Array) -> Array:
     ready, dtype = op._cache.get(x.dtype) or _numpy_entry(op, x)
     column = x[:, None] if dtype is None else x.astype(dtype)[:, None]
     y = ready._matmat(column)
-    if not ready.makes_new and (np.may_share_memory(y, x) or not y.flags.writeable):
-        y = y.copy()
+    if not ready.makes_new:
+        if np.may_share_memory(y, x) or not y.flags.writeable:
+            y = y.copy()
+        elif not y.flags.c_contiguous:  # the real part of a complex array
+            y = np.ascontiguousarray(y)
     return y[:, 0]
 
 
