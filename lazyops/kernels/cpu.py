@@ -23,7 +23,7 @@ __all__ = ["DTYPES", "Library", "facts", "find", "ks_matmat", "missing", "obstac
 DTYPES = "float32, float64, complex64, complex128"
 CHARS = "fdFD"
 LEVELS = ("v4", "v3", "v2", "native")  # best first; native: the one build of other machines
-BAD_DTYPE, BAD_ORDER, BAD_SIZES = 1, 2, 3  # enum Outcome
+BAD_DTYPE, BAD_ORDER, BAD_SIZES, NO_MEMORY = 1, 2, 3, 4  # enum Outcome
 TRANSPOSE, CONJ = 1, 2
 ndarray, empty = np.ndarray, np.empty
 
@@ -35,6 +35,9 @@ class Library(NamedTuple):
     path: str
     compiler: str
     ks_matmat: Any  # (values, x, y, flags) -> Outcome
+    chain: Any  # (address of a program, x, y) -> Outcome
+    threads: Any  # (n or -1) -> number of threads that large products use
+    vector_bytes: int  # of the vectors that the kernels are written in
 
 
 def find(folders: list[str] | None = None) -> Library | str:
@@ -107,7 +110,14 @@ def load(level: str, path: str) -> Library:
     compiled = library.lazyops_ks_matmat
     compiled.argtypes = [ctypes.py_object] * 3 + [ctypes.c_int]
     compiled.restype = ctypes.c_int
-    return Library(level, path, library.lazyops_compiler().decode(), compiled)
+    chain = library.lazyops_chain
+    chain.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
+    chain.restype = ctypes.c_int
+    threads = library.lazyops_threads
+    threads.argtypes, threads.restype = [ctypes.c_int], ctypes.c_int
+    compiler = library.lazyops_compiler().decode()
+    lanes = library.lazyops_vector_bytes()
+    return Library(level, path, compiler, compiled, chain, threads, lanes)
 
 
 library = functools.cache(find)

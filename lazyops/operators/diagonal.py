@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._array import Array, cast, dtype_name, is_array, is_numpy, join_dtypes
+from ..kernels import Stage
 from .base import LinearOperator
 from .node import flop_weight
 
@@ -29,6 +30,9 @@ class Diagonal(LinearOperator):
     def _matmat(self, x):
         values, x = in_one_dtype(self.values, x)
         return values[:, None] * x
+
+    def _stage(self):
+        return Stage(self.values)
 
     def _adjoint(self):
         return self._conj()
