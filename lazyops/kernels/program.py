@@ -42,9 +42,9 @@ class Part(NamedTuple):
 
 def parts_of(group: Group, kind: Class) -> list[Part]:
     """A group cut into runs.  The cut is that of the canonical direction, so that the adjoint
-    meets the same runs: the direction of the factor whose array has the smallest id."""
-    first = min(group.factors, key=lambda s: id(s.values))
-    reverse, conj = first.transpose, first.conj
+    meets the same runs and the same packed values."""
+    reverse = group.transposed
+    conj = min(group.factors, key=lambda s: id(s.values)).conj
     stages = [s.flipped for s in reversed(group.stages)] if reverse else list(group.stages)
     # diagonals and scalars stay as they act: the kernel takes care of the direction
     stages = [s.conjugated(conj) if s.pattern is not None else s for s in stages]

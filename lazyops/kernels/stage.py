@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -40,6 +41,15 @@ class Stage(NamedTuple):
         return self._replace(conj=self.conj != conj) if conj else self
 
 
+BOTH = frozenset({False, True})
+
+
+def directions(first: Pattern, then: Pattern) -> frozenset[bool]:
+    """Which of ``then @ first`` (False) and its transpose (True) is Kronecker-sparse."""
+    found = {False} if then.chains_with(first) else set()
+    return frozenset(found | ({True} if first.T.chains_with(then.T) else set()))
+
+
 class Group(NamedTuple):
     """Stages that chain, in the order in which they are applied, between two permutations.
 
@@ -55,6 +65,20 @@ class Group(NamedTuple):
     def factors(self) -> list[Stage]:
         return [s for s in self.stages if s.pattern is not None]
 
+    @property
+    def transposed(self) -> bool:
+        """Whether the group is taken as the transpose of a chain, with the values of that.
+
+        Where it could be either, the factor whose array has the smallest id decides: a product
+        and its adjoint take the same chain.
+        """
+        patterns = [s.pattern for s in self.factors]
+        pairs = [directions(p, q) for p, q in itertools.pairwise(patterns)]  # type: ignore[arg-type]
+        ways = BOTH.intersection(*pairs)
+        if len(ways) == 1:
+            return next(iter(ways))
+        return min(self.factors, key=lambda s: id(s.values)).transpose
+
 
 def groups(stages: Sequence[Stage]) -> list[Group]:
     """The product ``stages[0] @ stages[1] @ ...`` as groups, the one applied first in front.
@@ -66,6 +90,7 @@ def groups(stages: Sequence[Stage]) -> list[Group]:
     index: np.ndarray | None = None
     current: list[Stage] = []
     last: Pattern | None = None
+    ways = BOTH
     for stage in reversed(stages):
         if stage.index is not None:
             if current:
@@ -74,9 +99,11 @@ def groups(stages: Sequence[Stage]) -> list[Group]:
             index = stage.index if index is None else index[stage.index]
             continue
         if stage.pattern is not None:
-            if last is not None and not stage.pattern.chains_with(last):
+            if last is not None and not (ways := ways & directions(last, stage.pattern)):
                 found.append(Group(index, tuple(current)))
                 index, current = None, []
+            if not any(s.pattern for s in current):
+                ways = BOTH
             last = stage.pattern
         elif stage.values is None and stage.scale is None:
             continue

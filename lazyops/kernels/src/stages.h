@@ -28,36 +28,42 @@ struct Shape {
 
 // ---- radix 2, S factors at once on 2^S rows ------------------------------------------------
 
+// Stage Q in order of application and those after it; recursion, so that x stays in registers.
+template <class T, int P, int S, bool TR, int H, int Q, class Value>
+INLINE void levels(Num<T, P> (*x)[H], const Value& val) {
+  if constexpr (Q < S) {
+    constexpr int R = 1 << S, s = TR ? S - 1 - Q : Q;
+#pragma GCC unroll 8
+    for (int i = 0; i < R / 2; ++i) {
+      const int j = (i >> s << (s + 1)) | (i & ((1 << s) - 1)), m = j + (1 << s);
+      const int e = (s * (R / 2) + i) * 4;
+      const auto a = val(e), b = val(e + (TR ? 2 : 1));
+      const auto c = val(e + (TR ? 1 : 2)), d = val(e + 3);
+#pragma GCC unroll 2
+      for (int h = 0; h < H; ++h) {
+        auto y = times(a, x[j][h]), z = times(c, x[j][h]);
+        add_product(y, b, x[m][h]);
+        add_product(z, d, x[m][h]);
+        x[j][h] = y;
+        x[m][h] = z;
+      }
+    }
+    levels<T, P, S, TR, H, Q + 1>(x, val);
+  }
+}
+
 template <class T, int P, bool SPLAT, int S, bool TR, int H, class Value>
 INLINE void butterflies(T* w, I step, const Value& val) {
   constexpr int R = 1 << S, E = P * width<T>;
   Num<T, P> x[R][H];
 #pragma GCC unroll 8
   for (int j = 0; j < R; ++j)
-    for (int h = 0; h < H; ++h) x[j][h] = get<T, P>(w + j * step + h * E);
-#pragma GCC unroll 3
-  for (int q = 0; q < S; ++q) {
-    const int s = TR ? S - 1 - q : q;
-    int pair = s * (R / 2) * 4;
-#pragma GCC unroll 8
-    for (int j = 0; j < R; ++j)
-      if (!(j >> s & 1)) {
-        const int m = j + (1 << s);
-        const auto a = val(pair), b = val(pair + (TR ? 2 : 1));
-        const auto c = val(pair + (TR ? 1 : 2)), d = val(pair + 3);
-        pair += 4;
 #pragma GCC unroll 2
-        for (int h = 0; h < H; ++h) {
-          auto y = times(a, x[j][h]), z = times(c, x[j][h]);
-          add_product(y, b, x[m][h]);
-          add_product(z, d, x[m][h]);
-          x[j][h] = y;
-          x[m][h] = z;
-        }
-      }
-  }
+    for (int h = 0; h < H; ++h) x[j][h] = get<T, P>(w + j * step + h * E);
+  levels<T, P, S, TR, H, 0>(x, val);
 #pragma GCC unroll 8
   for (int j = 0; j < R; ++j)
+#pragma GCC unroll 2
     for (int h = 0; h < H; ++h) put(w + j * step + h * E, x[j][h]);
 }
 
@@ -72,7 +78,7 @@ void radix(const Step& t, const T* v, T* w, const Shape& z) {
       if constexpr (SPLAT) {
         const auto val = [v](int e) { return value<T, P, true>(v, e); };
         I u = 0;
-        constexpr int H = S <= 2 && P == 1 ? 2 : P == 1 ? 2 : 1;
+        constexpr int H = P == 1 ? 2 : 1;
         for (; u + H <= z.units; u += H) butterflies<T, P, true, S, TR, H>(p + u * E, step, val);
         if constexpr (H > 1)
           for (; u < z.units; ++u) butterflies<T, P, true, S, TR, 1>(p + u * E, step, val);
