@@ -8,7 +8,7 @@ where its compiled part is missing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +16,26 @@ from .._array import Array
 from . import cpu, reference
 from .cpu import set_num_threads
 from .csr import Buckets, csr_buckets, csr_matmat
+from .plan import Plan, obstacle, plan, shape_class
 from .reference import ks_dense, ks_fuse
+from .stage import Stage
 
 __all__ = [
     "KERNELS",
     "Buckets",
     "Kernel",
     "KernelUnavailable",
+    "Plan",
+    "Stage",
     "csr_buckets",
     "csr_matmat",
     "ks_dense",
     "ks_fuse",
     "ks_matmat",
+    "plan",
+    "plan_obstacle",
     "set_num_threads",
+    "shape_class",
     "status",
 ]
 
@@ -76,6 +83,13 @@ def ks_matmat(
     if (why := k.obstacle(values, x)) is not None:
         raise KernelUnavailable(f"kernel {k.name!r} cannot run: {why}")
     return k.run(values, x, transpose, conj)
+
+
+def plan_obstacle(stages: Sequence[Stage], like: Array) -> str | None:
+    """Why these stages are not run as a chain on arrays like this; None if they are."""
+    if FORCED == "reference":
+        return "LAZYOPS_KERNEL=reference"
+    return obstacle(stages, like)
 
 
 def _named(name: str | None) -> Kernel:

@@ -33,7 +33,7 @@ __all__ = [
 DTYPES = "float32, float64, complex64, complex128"
 CHARS = "fdFD"
 LEVELS = ("v4", "v3", "v2", "native")  # best first; native: the one build of other machines
-BAD_DTYPE, BAD_ORDER, BAD_SIZES = 1, 2, 3  # enum Outcome
+BAD_DTYPE, BAD_ORDER, BAD_SIZES, NO_MEMORY = 1, 2, 3, 4  # enum Outcome
 TRANSPOSE, CONJ = 1, 2
 ndarray, empty = np.ndarray, np.empty
 
@@ -47,6 +47,8 @@ class Library(NamedTuple):
     ks_matmat: Any  # (values, x, y, flags) -> Outcome
     set_threads: Any  # (most threads of one product, or 0 for the default)
     threads: Any  # () -> the number in force
+    chain: Any  # (address of a program, x, y) -> Outcome
+    vector_bytes: int  # of the vectors that the kernels are written in
 
 
 def find(folders: list[str] | None = None) -> Library | str:
@@ -121,9 +123,19 @@ def load(level: str, path: str) -> Library:
     compiled.restype = ctypes.c_int
     library.lazyops_set_threads.argtypes = [ctypes.c_int]
     library.lazyops_set_threads.restype = None
-    compiler = library.lazyops_compiler().decode()
-    threads = library.lazyops_set_threads, library.lazyops_threads
-    return Library(level, path, compiler, compiled, *threads)
+    chain = library.lazyops_chain
+    chain.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
+    chain.restype = ctypes.c_int
+    return Library(
+        level,
+        path,
+        library.lazyops_compiler().decode(),
+        compiled,
+        library.lazyops_set_threads,
+        library.lazyops_threads,
+        chain,
+        library.lazyops_vector_bytes(),
+    )
 
 
 library = functools.cache(find)

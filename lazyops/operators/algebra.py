@@ -12,6 +12,7 @@ import numpy as np
 
 from .._array import Array, dtype_name, is_array, is_numpy
 from .base import LinearOperator
+from .chain import apply_link, links
 from .convert import as_operand, aslinearoperator
 from .node import known_partner
 from .scalar import Identity, Scalar
@@ -66,13 +67,13 @@ class Product(LinearOperator):
     def _matmat(self, x):
         if not self._all_leaves:
             return super()._matmat(x)
-        for factor in reversed(self.factors):
-            x = factor._matmat(x)
+        for at, link in reversed(tuple(enumerate(links(self)))):
+            x = apply_link(self, at, x) if type(link) is tuple else link._matmat(x)
         return x
 
     def _steps(self, x):
-        for factor in reversed(self.factors):
-            x = yield factor, x
+        for at, link in reversed(tuple(enumerate(links(self)))):
+            x = apply_link(self, at, x) if type(link) is tuple else (yield link, x)
         return x
 
     def _adjoint(self, *adjoints):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._array import Array, cast, dtype_name, is_array, is_numpy, join_dtypes
+from ..kernels import Stage
 from .base import LinearOperator
 from .node import flop_weight
 
@@ -35,6 +36,9 @@ class Diagonal(LinearOperator):
             return self._column * x
         values, x = in_one_dtype(self.values, x)
         return values[:, None] * x
+
+    def _stage(self):
+        return Stage(self.values)
 
     def _adjoint(self):
         return self._conj()

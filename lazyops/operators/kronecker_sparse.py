@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._array import Array, array_namespace, conj, has_complex_values
-from ..kernels import ks_dense, ks_matmat
+from ..kernels import Stage, ks_dense, ks_matmat
 from ..pattern import Pattern
 from .base import LinearOperator
 from .diagonal import in_one_dtype, require_array
@@ -68,6 +68,9 @@ class KroneckerSparse(LinearOperator):
     def _matmat(self, x):
         values, x = in_one_dtype(self.stored, x)
         return ks_matmat(values, x, self.transposed, self.conjugated)
+
+    def _stage(self):
+        return Stage(self.stored, self.pattern, None, None, self.transposed, self.conjugated)
 
     def _adjoint(self):
         conjugated = self._is_complex and not self.conjugated

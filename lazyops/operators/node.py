@@ -13,6 +13,7 @@ import scipy.sparse.linalg
 
 from .._array import Array, Place, conj, dtype_name, is_array, is_complex_name, own
 from .._array import place as place_of
+from ..kernels import Stage
 from .law import NEUTRAL, Law, join_laws
 from .tree import fold, from_records, map_operators, run, to_records
 
@@ -74,6 +75,10 @@ class Node(scipy.sparse.linalg.LinearOperator):
         if self._is_composite:
             return run(self, x)
         raise NotImplementedError(f"{type(self).__name__} does not define _matmat(x)")
+
+    def _stage(self) -> Stage | None:
+        """The arrays of a factor that kernels can run in one pass with its neighbours (optional)."""
+        return None
 
     def _adjoint(self, *operands: Node) -> Node:
         """The conjugate transpose; of a composite, given the adjoints of its operands."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._array import Array, array_namespace, is_array, is_numpy, namespace_of, to_numpy
+from ..kernels import Stage
 from .base import LinearOperator
 from .node import INDEX
 from .scalar import check_size
@@ -50,6 +51,9 @@ class Permutation(LinearOperator):
 
     def _matmat(self, x):
         return take_rows(x, self.index, self._cache)
+
+    def _stage(self):
+        return Stage(index=self.index)
 
     def _adjoint(self):
         if is_numpy(self.index):

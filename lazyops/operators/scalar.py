@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._array import array_namespace, conj, dtype_name, is_array, is_numpy
+from ..kernels import Stage
 from .base import LinearOperator
 from .law import Law, law_of_scalar
 
@@ -52,6 +53,9 @@ class Identity(LinearOperator):
 
     def _matmat(self, x):
         return x
+
+    def _stage(self):
+        return Stage()
 
     def _adjoint(self):
         return self
@@ -112,6 +116,9 @@ class Scalar(LinearOperator):
         name = self._law.result(dtype_name(x.dtype))
         dtype = getattr(xp, name)
         return xp.astype(alpha, dtype, copy=False) * xp.astype(x, dtype, copy=False)
+
+    def _stage(self):
+        return Stage(scale=self.alpha)
 
     def _adjoint(self):
         return self._conj()

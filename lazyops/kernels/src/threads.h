@@ -1,6 +1,6 @@
-// Runs the parts of one large product on threads that live as long as the product: nothing waits
-// or spins between products, and a forked child inherits no pool that is not there.
-// Starting a thread costs some 20 us, so parts are made from a megabyte or two of values on.
+// How many threads a product may have, for all kernels; and parts of one large product on threads
+// that live as long as it: nothing waits or spins between products. Starting a thread costs some
+// 20 us, so such parts are made from some megabytes of values on.
 #pragma once
 #include <pthread.h>
 #include <sched.h>
@@ -16,6 +16,9 @@ constexpr double PART_BYTES = 4 << 20;  // of values: about 0.3 ms at 12 GB/s
 
 // Threads allowed; 0 until it is asked for. lazyops_set_threads and LAZYOPS_NUM_THREADS set it.
 std::atomic<int> allowed{0};
+// A forked child has none of the threads that OpenMP keeps: it would wait for them for ever.
+std::atomic<bool> forked{false};
+const int watching = pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
 
 inline int processors() {
 #if defined(__linux__)
@@ -26,6 +29,7 @@ inline int processors() {
 }
 
 inline int threads() {
+  if (forked.load(std::memory_order_relaxed) || watching != 0) return 1;
   int n = allowed.load(std::memory_order_relaxed);
   if (n == 0) {
     const char* text = std::getenv("LAZYOPS_NUM_THREADS");

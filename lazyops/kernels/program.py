@@ -1,0 +1,268 @@
+"""The integers that `chain.cpp` runs: offsets, steps and addresses of the runs of a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .packing import Block, Packed, aligned, len_of, packed
+from .runs import Class, Run, cut, radix_groups
+from .stage import Group, Stage
+
+__all__ = ["Part", "Program", "build", "parts_of"]
+
+RADIX, FACTOR, DIAGONAL, SCALE = range(4)  # enum Op
+BY_NUMBER, LANES, ROWS = range(3)  # enum Mode
+TYPES = {"float32": 0, "float64": 1, "complex64": 2, "complex128": 3}  # enum Type
+FAR = 2 << 20  # bytes of values from which they are prefetched
+
+
+class Part(NamedTuple):
+    """A run in the direction in which it acts."""
+
+    run: Run  # of the canonical direction
+    blocks: list[Any]  # canonical order: a Block, or a Stage (diagonal, scalar)
+    reverse: bool  # the blocks are applied last to first, each transposed
+    conj: bool
+    index: np.ndarray | None  # applied to what comes in
+    after: np.ndarray | None  # applied to what goes out
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows out and in of one block."""
+        _, b, c, _ = self.run.fused
+        return (c, b) if self.reverse else (b, c)
+
+    @property
+    def factors(self) -> list[Stage]:
+        return [s for b in self.blocks if isinstance(b, Block) for s in b.stages]
+
+
+def parts_of(group: Group, kind: Class) -> list[Part]:
+    """A group cut into runs.  The cut is that of the canonical direction, so that the adjoint
+    meets the same runs and the same packed values."""
+    reverse = group.transposed
+    conj = min(group.factors, key=lambda s: id(s.values)).conj
+    stages = [s.flipped for s in reversed(group.stages)] if reverse else list(group.stages)
+    # diagonals and scalars stay as they act: the kernel takes care of the direction
+    stages = [s.conjugated(conj) if s.pattern is not None else s for s in stages]
+    at = [i for i, s in enumerate(stages) if s.pattern is not None]
+    runs = cut([stages[i].pattern for i in at], kind)  # type: ignore[misc]
+    found = []
+    for run in runs:
+        lo = 0 if run.start == 0 else at[run.start]
+        hi = len(stages) if run.stop == len(at) else at[run.stop]
+        found.append(Part(run, _blocks(run, stages[lo:hi], kind), reverse, conj, None, None))
+    if reverse:
+        found.reverse()
+    found[0] = found[0]._replace(index=group.index)
+    found[-1] = found[-1]._replace(after=group.after)
+    return found
+
+
+def _blocks(run: Run, stages: Sequence[Stage], kind: Class) -> list[Any]:
+    blocks, offset = [], 0
+    for group in radix_groups(run, stages, kind):
+        if group[0].pattern is None:
+            blocks.append(group[0])
+            continue
+        blocks.append(Block(group, offset))
+        offset += len_of(blocks[-1], run)
+    return blocks
+
+
+# -- where numbers lie ------------------------------------------------------------------------
+
+
+class Side(NamedTuple):
+    row: np.ndarray  # (rows,)
+    lane: np.ndarray  # (lanes,)
+    index: np.ndarray | None
+    mode: int
+
+
+def natural(run: Run, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets of the rows and of the blocks in a vector: number (i, r, l) at (i*rows + r)*D + l."""
+    A, D = run.fused.a, run.fused.d
+    lane = (np.arange(A)[:, None] * (rows * D) + np.arange(D)).ravel()
+    return np.arange(rows) * D, lane
+
+
+def side(row: np.ndarray, lane: np.ndarray, table: np.ndarray | None, kind: Class) -> Side:
+    """The numbers at ``row + lane``, or at ``table[row + lane]``: as sums where that is possible."""
+    if table is not None:
+        where = table[row + lane[:, None]]  # (lanes, rows)
+        new_row, new_lane = where[0] - where[0, 0], where[:, 0]
+        if not np.array_equal(where, new_row + new_lane[:, None]):
+            return Side(row, lane, np.ascontiguousarray(table, np.int64), BY_NUMBER)
+        row, lane = new_row, new_lane
+    return Side(row, lane, None, BY_NUMBER if kind.batch else _mode(row, lane, kind))
+
+
+def _mode(row: np.ndarray, lane: np.ndarray, kind: Class) -> int:
+    w, chunk = kind.lanes, kind.lanes // kind.parts
+    full = lane[: len(lane) // w * w].reshape(-1, w)
+    if len(full) and np.array_equal(full, full[:, :1] + np.arange(w)):
+        return LANES
+    if len(row) % chunk == 0:
+        pieces = row.reshape(-1, chunk)
+        if np.array_equal(pieces, pieces[:, :1] + np.arange(chunk)):
+            return ROWS
+    return BY_NUMBER
+
+
+def sides_of(parts: Sequence[Part], kind: Class) -> tuple[list[Side], list[Side], int]:
+    """In and out of each run, and how many numbers lie between two of them.
+
+    What a run hands on is stored in the tile order of the next one, whatever permutation stands
+    between: it reads it from first to last.
+    """
+    ins, outs, most = [], [], 0
+    for q, part in enumerate(parts):
+        rows_out, rows_in = part.shape
+        row, lane = natural(part.run, rows_in)
+        if q == 0:
+            ins.append(side(row, lane, part.index, kind))
+        else:
+            width = group_of(part, kind) if kind.batch else kind.lanes
+            tile, place = np.divmod(np.arange(part.run.blocks), width)
+            held = (np.arange(rows_in) * width, tile * (rows_in * width) + place)
+            ins.append(side(*held, None, kind))
+            table = np.empty(part.run.blocks * rows_in, np.int64)
+            at = row + lane[:, None]
+            table[at if part.index is None else part.index[at]] = held[0] + held[1][:, None]
+            outs.append(side(*before, table, kind))  # noqa: F821
+            most = max(most, -(-part.run.blocks // width) * width * rows_in)
+        before = natural(part.run, rows_out)
+    last = parts[-1].after
+    inverse = None
+    if last is not None:
+        inverse = np.empty(len(last), np.int64)
+        inverse[last] = np.arange(len(last))
+    outs.append(side(*before, inverse, kind))
+    return ins, outs, most
+
+
+def group_of(part: Part, kind: Class) -> int:
+    """Blocks side by side in a tile of the batch form: so that pieces of memory are long."""
+    bytes_of_block = part.run.rows * 4 * kind.lanes * kind.parts * kind.size
+    return max(1, min(4, part.run.blocks, (256 << 10) // max(bytes_of_block, 1)))
+
+
+def panel_of(part: Part, kind: Class) -> int:
+    """Columns of a tile."""
+    row = kind.lanes * kind.parts * kind.size
+    if kind.batch:
+        vectors = max(1, min(4, (128 << 10) // (part.run.rows * row)))
+        return vectors * kind.lanes
+    return max(1, min(16, (64 << 10) // (part.run.rows * row)))
+
+
+# -- the program ------------------------------------------------------------------------------
+
+
+class Program:
+    """The integers, and the arrays whose addresses are among them."""
+
+    def __init__(self, parts: Sequence[Part], kind: Class):
+        self.kind, self.parts = kind, list(parts)
+        self.keep: list[Any] = []
+        self.packed: list[Packed] = []
+        ins, outs, mid = sides_of(parts, kind)
+        records, steps = [], []  # type: ignore[var-annotated]
+        for part, i, o in zip(parts, ins, outs, strict=True):
+            mine = self._steps(part)
+            records.append(self._record(part, i, o, len(steps), len(mine)))
+            steps += mine
+        first, last = parts[0], parts[-1]
+        self.rows, self.columns = last.run.blocks * last.shape[0], first.run.blocks * first.shape[1]
+        self.entries = sum(s.pattern.entries for p in parts for s in p.factors)  # type: ignore
+        work = self.entries * (4 if kind.parts == 2 else 1)
+        head = [self.rows, self.columns, TYPES[kind.dtype], int(kind.batch), len(parts), work, mid]
+        numbers = [*head, *(n for r in records for n in r), *(n for s in steps for n in s)]
+        self.numbers = np.array(numbers, np.int64)
+        self.address = self.numbers.ctypes.data
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of index tables, programs and diagonals; the packed values are counted apart."""
+        return self.numbers.nbytes + sum(a.nbytes for a in self.keep)
+
+    def _at(self, array: np.ndarray | None) -> int:
+        if array is None:
+            return 0
+        array = np.ascontiguousarray(array)
+        self.keep.append(array)
+        return array.ctypes.data
+
+    def _record(self, part: Part, i: Side, o: Side, at: int, count: int) -> list[int]:
+        """struct Run."""
+        kind, run = self.kind, part.run
+        blocks = [b for b in part.blocks if isinstance(b, Block)]
+        copy = packed(run, blocks, kind)
+        self.packed.append(copy)
+        sides = []
+        for s in (i, o):
+            row, lane = (np.asarray(t, np.int64) for t in (s.row, s.lane))
+            sides += [self._at(row), self._at(lane), self._at(s.index), s.mode, len(row)]
+        per_tile = copy.values.size // copy.values.shape[0]
+        group = group_of(part, kind) if kind.batch else 1
+        far = int(copy.nbytes > FAR)
+        return [
+            run.blocks, run.rows, group, panel_of(part, kind), *sides, copy.values.ctypes.data,
+            per_tile, at, count, int(part.conj), far, 0,
+        ]  # fmt: skip
+
+    def _steps(self, part: Part) -> list[list[int]]:
+        """struct Step, in the order in which they are applied."""
+        found = []
+        A, D = part.run.fused.a, part.run.fused.d
+        rows = part.shape[1]
+        for block in reversed(part.blocks) if part.reverse else part.blocks:
+            if isinstance(block, Block):
+                first, last = block.stages[0].pattern, block.stages[-1].pattern
+                assert first is not None
+                assert last is not None
+                where = block.offset * self.kind.parts * self.kind.width
+                turn = int(part.reverse)
+                if first[1:3] == (2, 2):
+                    found.append([RADIX, last.a // A, len(block.stages), 0, first.d // D, where, turn, 0])
+                else:
+                    found.append([FACTOR, first.a // A, *first[1:3], first.d // D, where, turn, 0])
+                    rows = last.shape[1 if part.reverse else 0] // (A * D)
+            elif block.values is not None:
+                values, per_tile = self._diagonal(block, part.run, rows)
+                found.append([DIAGONAL, rows, 0, 0, 0, self._at(values), int(part.conj), per_tile])
+            else:
+                number = np.array([block.scale], "complex128" if self.kind.parts == 2 else "float64")
+                number = number.astype(self.kind.dtype).view(self._real)
+                found.append([SCALE, rows, 0, 0, 0, self._at(number), int(part.conj), 0])
+        return found
+
+    @property
+    def _real(self) -> type:
+        return np.float32 if self.kind.size == 4 else np.float64
+
+    def _diagonal(self, stage: Stage, run: Run, rows: int) -> tuple[np.ndarray, int]:
+        """A diagonal in the order of the tiles: (tiles, rows, parts, width)."""
+        kind, width = self.kind, self.kind.width
+        row, lane = natural(run, rows)
+        assert stage.values is not None
+        values = stage.values.astype(kind.dtype)
+        values = (values.conj() if stage.conj else values)[row + lane[:, None]]  # (blocks, rows)
+        tiles = -(-run.blocks // width)
+        out = aligned((tiles, rows, kind.parts, width), self._real)
+        out[-1] = 0
+        padded = out.transpose(0, 3, 1, 2)  # tiles, width, rows, parts
+        v = values.view(self._real).reshape(run.blocks, rows, kind.parts)
+        full = run.blocks // width
+        padded[:full] = v[: full * width].reshape(full, width, rows, kind.parts)
+        if full < tiles:
+            padded[full, : run.blocks - full * width] = v[full * width :]
+        return out, rows * kind.parts * width
+
+
+def build(parts: Sequence[Part], kind: Class) -> Program:
+    return Program(parts, kind)

@@ -1,0 +1,137 @@
+"""How a group of chaining factors is cut into runs: the cost model of the CPU engine.
+
+A run is applied to one tile after the other: gather, all its factors in cache, scatter.  The
+costs below are bytes, or what moves as many bytes; the figures are those of
+`benchmarks/cpu.py` and of the study behind it (two cores, AVX-512, 32 KB of L1, 1 MB of L2):
+
+* one vector: time is bytes of values over bandwidth, so lanes left empty (fewer than W blocks)
+  count as the bytes they pad; a number gathered and scattered costs about 4 numbers streamed;
+* many columns: a tile is rows x PANEL columns; each run reads and writes x once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..pattern import Pattern
+
+__all__ = ["Class", "Run", "cut", "radix_groups"]
+
+
+class Class(NamedTuple):
+    """The shape class of a product: what a plan and its packed values are made for."""
+
+    dtype: str  # that the kernel computes in
+    batch: bool  # lanes are columns (True) or blocks (False)
+    lanes: int  # numbers of a vector
+    parts: int  # real numbers of a number
+    size: int  # bytes of a real number
+
+    @property
+    def width(self) -> int:
+        """Blocks of a packed tile."""
+        return 1 if self.batch else self.lanes
+
+
+class Run(NamedTuple):
+    """Factors start .. stop - 1 of a chain (applied in that order), and their product."""
+
+    start: int
+    stop: int
+    fused: Pattern
+    rows: int  # of the largest tile on the way
+
+    @property
+    def blocks(self) -> int:
+        return self.fused.a * self.fused.d
+
+
+MOVE = 4.0  # one vector: cost of a number gathered or scattered, in numbers streamed
+L1, L2 = 32 << 10, 512 << 10  # bytes: a tile in L1; a tile and its values' stream in L2
+SPILL = 0.15  # part by which each doubling of a tile beyond L1 slows its stages
+BATCH_TILE = 32 << 10  # bytes of one block and one vector of columns, from which stages slow down
+
+
+def cut(patterns: Sequence[Pattern], kind: Class) -> list[Run]:
+    """The cheapest cut, by dynamic programming over all runs; `patterns` in order of application."""
+    n = len(patterns)
+    best: list[tuple[float, list[Run]]] = [(0.0, [])]
+    for stop in range(1, n + 1):
+        choices = []
+        for start in range(stop):
+            run = make_run(tuple(patterns[start:stop]), start)
+            cost = best[start][0] + run_cost(run, patterns, kind)
+            choices.append((cost, start, run))
+        cost, start, run = min(choices)
+        best.append((cost, [*best[start][1], run]))
+    return best[n][1]
+
+
+@functools.lru_cache(4096)
+def make_run(patterns: tuple[Pattern, ...], start: int) -> Run:
+    fused = patterns[0]
+    for p in patterns[1:]:
+        fused = p.fused_with(fused)
+    blocks = fused.a * fused.d
+    rows = max(max(p.shape) // blocks for p in patterns)
+    return Run(start, start + len(patterns), fused, rows)
+
+
+def run_cost(run: Run, patterns: Sequence[Pattern], kind: Class) -> float:
+    """In numbers streamed."""
+    m, n = run.fused.shape
+    number = kind.parts * kind.size
+    entries = sum(p.entries for p in patterns[run.start : run.stop])
+    if kind.batch:
+        tile = run.rows * kind.lanes * number
+        stages = sum(max(p.b, p.c) * max(p.shape) for p in patterns[run.start : run.stop])
+        slow = 1 + SPILL * max(0, (tile // BATCH_TILE).bit_length())
+        far = 4 * stages if tile > L2 else 0
+        return 3.0 * (m + n) + 0.25 * stages * slow + far
+    tiles = -(-run.blocks // kind.lanes)
+    padding = tiles * kind.lanes / run.blocks
+    tile = run.rows * kind.lanes * number
+    slow = 1 + SPILL * max(0, (tile // (2 * L1)).bit_length()) + (4 if tile > L2 else 0)
+    return entries * padding * slow + MOVE * (m + n) * padding + 64 * kind.lanes
+
+
+def radix_groups(run: Run, stages: Sequence, kind: Class) -> list[list]:
+    """The stages of a run in groups that are applied together: radix-2 ones by two or three.
+
+    Anything else is a group of its own.
+    """
+    found: list[list] = []
+    streak: list = []
+    for stage in [*stages, None]:
+        if stage is not None and _is_dyadic(stage) and (not streak or _follows(streak[-1], stage)):
+            streak.append(stage)
+            continue
+        found += _by_size(streak, 3 if kind.batch and kind.lanes * kind.size == 64 else 2)
+        streak = []
+        if stage is not None:
+            if _is_dyadic(stage):
+                streak = [stage]
+            else:
+                found.append([stage])
+    return found
+
+
+def _is_dyadic(stage) -> bool:
+    return stage.pattern is not None and stage.pattern[1:3] == (2, 2)
+
+
+def _follows(first, then) -> bool:
+    return first.pattern.a == 2 * then.pattern.a and then.pattern.d == 2 * first.pattern.d
+
+
+def _by_size(streak: list, most: int) -> list[list]:
+    """7 by 3: 3 2 2; by 2: 2 2 2 1."""
+    found = []
+    while streak:
+        rest = len(streak)
+        take = most if most == 2 or rest % 3 == 0 or rest >= 5 else 2
+        found.append(streak[:take])
+        streak = streak[take:]
+    return found

@@ -1,0 +1,219 @@
+// The factors of a run on one tile.
+//
+//   tile (rows, units, P, W): a unit is one column (vector form) or W columns (batch form)
+//   values of a stage: for each group or block, its numbers in the order in which they are read
+//
+// A pure radix-2 part of a run works in place, two or three factors at a time in registers; any
+// other factor goes from one buffer to another. The transpose reads the same values: its factors
+// come in the other order, each with rows and columns of its blocks exchanged.
+#pragma once
+#include "tile.h"
+
+namespace {
+
+enum class Op : I { radix = 0, factor = 1, diagonal = 2, scale = 3 };
+
+struct Step {
+  Op op;
+  I alpha, b, c, delta;  // radix: 2^b rows a group. factor: alpha * delta blocks of b x c
+  I values;              // offset in the values of the tile; diagonal, scale: an address
+  I transposed;
+  I per_tile;            // diagonal: numbers of one tile
+};
+
+struct Shape {
+  I units, row;  // units of a row, scalars of a row
+  bool far;      // the values come from memory: ask for them ahead
+};
+
+// ---- radix 2, S factors at once on 2^S rows ------------------------------------------------
+
+// Stage Q in order of application and those after it; recursion, so that x stays in registers.
+template <class T, int P, int S, bool TR, int H, int Q, class Value>
+INLINE void levels(Num<T, P> (*x)[H], const Value& val) {
+  if constexpr (Q < S) {
+    constexpr int R = 1 << S, s = TR ? S - 1 - Q : Q;
+#pragma GCC unroll 8
+    for (int i = 0; i < R / 2; ++i) {
+      const int j = (i >> s << (s + 1)) | (i & ((1 << s) - 1)), m = j + (1 << s);
+      const int e = (s * (R / 2) + i) * 4;
+      const auto a = val(e), b = val(e + (TR ? 2 : 1));
+      const auto c = val(e + (TR ? 1 : 2)), d = val(e + 3);
+#pragma GCC unroll 2
+      for (int h = 0; h < H; ++h) {
+        auto y = times(a, x[j][h]), z = times(c, x[j][h]);
+        add_product(y, b, x[m][h]);
+        add_product(z, d, x[m][h]);
+        x[j][h] = y;
+        x[m][h] = z;
+      }
+    }
+    levels<T, P, S, TR, H, Q + 1>(x, val);
+  }
+}
+
+template <class T, int P, bool SPLAT, int S, bool TR, int H, class Value>
+INLINE void butterflies(T* w, I step, const Value& val) {
+  constexpr int R = 1 << S, E = P * width<T>;
+  Num<T, P> x[R][H];
+#pragma GCC unroll 8
+  for (int j = 0; j < R; ++j)
+#pragma GCC unroll 2
+    for (int h = 0; h < H; ++h) x[j][h] = get<T, P>(w + j * step + h * E);
+  levels<T, P, S, TR, H, 0>(x, val);
+#pragma GCC unroll 8
+  for (int j = 0; j < R; ++j)
+#pragma GCC unroll 2
+    for (int h = 0; h < H; ++h) put(w + j * step + h * E, x[j][h]);
+}
+
+template <class T, int P, bool SPLAT, int S, bool TR>
+void radix(const Step& t, const T* v, T* w, const Shape& z) {
+  constexpr int K = S << (S + 1), W = width<T>, E = P * W;  // K values of a group
+  constexpr int VE = SPLAT ? P : E;
+  const I step = t.delta * z.row;
+  for (I i = 0; i < t.alpha; ++i)
+    for (I l = 0; l < t.delta; ++l, v += K * VE) {
+      T* p = w + (i * t.delta * (1 << S) + l) * z.row;
+      if constexpr (SPLAT) {
+        const auto val = [v](int e) { return value<T, P, true>(v, e); };
+        I u = 0;
+        constexpr int H = P == 1 ? 2 : 1;
+        for (; u + H <= z.units; u += H) butterflies<T, P, true, S, TR, H>(p + u * E, step, val);
+        if constexpr (H > 1)
+          for (; u < z.units; ++u) butterflies<T, P, true, S, TR, 1>(p + u * E, step, val);
+      } else {
+        if (z.far)
+#pragma GCC unroll 64
+          for (int q = 0; q < K * P; ++q) __builtin_prefetch(v + 64 * E + q * W, 0, 0);
+        if (z.units == 1) {
+          butterflies<T, P, false, S, TR, 1>(
+              p, step, [v](int e) { return value<T, P, false>(v, e); });
+        } else {
+          Num<T, P> held[K];
+#pragma GCC unroll 64
+          for (int e = 0; e < K; ++e) held[e] = value<T, P, false>(v, e);
+          const auto val = [&held](int e) { return held[e]; };
+          for (I u = 0; u < z.units; ++u)
+            butterflies<T, P, false, S, TR, 1>(p + u * E, step, val);
+        }
+      }
+    }
+}
+
+// ---- any factor ---------------------------------------------------------------------------
+
+// R rows of H units: y[r] = sum_k v[r * vr + k * vk] x[k]; N terms where N is not 0.
+template <class T, int P, bool SPLAT, int R, int H, int N>
+INLINE void rows(const T* v, I vr, I vk, I terms, const T* x, I xs, T* y, I ys) {
+  constexpr int E = P * width<T>;
+  Num<T, P> s[R][H] = {};
+  const I count = N ? N : terms;
+  for (I k = 0; k < count; ++k) {
+    Num<T, P> in[H];
+#pragma GCC unroll 2
+    for (int h = 0; h < H; ++h) in[h] = get<T, P>(x + k * xs + h * E);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const auto a = value<T, P, SPLAT>(v, r * vr + k * vk);
+#pragma GCC unroll 2
+      for (int h = 0; h < H; ++h) add_product(s[r][h], a, in[h]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+    for (int h = 0; h < H; ++h) put(y + r * ys + h * E, s[r][h]);
+}
+
+template <class T, int P, bool SPLAT, int R, int N>
+INLINE void units(const T* v, I vr, I vk, I terms, const T* x, I xs, T* y, I ys, I count) {
+  constexpr int E = P * width<T>, H = P == 1 ? 2 : 1;
+  I u = 0;
+  for (; u + H <= count; u += H)
+    rows<T, P, SPLAT, R, H, N>(v, vr, vk, terms, x + u * E, xs, y + u * E, ys);
+  if constexpr (H > 1)
+    if (u < count) rows<T, P, SPLAT, R, 1, N>(v, vr, vk, terms, x + u * E, xs, y + u * E, ys);
+}
+
+template <class T, int P, bool SPLAT>
+void factor(const Step& t, const T* v, const T* x, T* y, const Shape& z) {
+  constexpr int VE = SPLAT ? P : P * width<T>;
+  const I outs = t.transposed ? t.c : t.b, ins = t.transposed ? t.b : t.c;
+  const I vr = t.transposed ? 1 : t.c, vk = t.transposed ? t.c : 1;
+  const I xs = t.delta * z.row;
+  for (I i = 0; i < t.alpha; ++i)
+    for (I l = 0; l < t.delta; ++l, v += t.b * t.c * VE) {
+      const T* in = x + (i * ins * t.delta + l) * z.row;
+      T* out = y + (i * outs * t.delta + l) * z.row;
+      const auto go = [&](auto r, auto n, I from) {
+        units<T, P, SPLAT, decltype(r)::value, decltype(n)::value>(
+            v + from * vr * VE, vr, vk, ins, in, xs, out + from * xs, xs, z.units);
+      };
+      using std::integral_constant;
+      constexpr integral_constant<int, 0> any;
+      if (outs == ins && outs <= 5 && outs >= 2) {
+        if (outs == 2) go(integral_constant<int, 2>(), integral_constant<int, 2>(), 0);
+        else if (outs == 3) go(integral_constant<int, 3>(), integral_constant<int, 3>(), 0);
+        else if (outs == 4) go(integral_constant<int, 4>(), integral_constant<int, 4>(), 0);
+        else go(integral_constant<int, 5>(), integral_constant<int, 5>(), 0);
+        continue;
+      }
+      I r = 0;
+      for (; r + 8 <= outs; r += 8) go(integral_constant<int, 8>(), any, r);
+      if (r + 4 <= outs) { go(integral_constant<int, 4>(), any, r); r += 4; }
+      if (r + 2 <= outs) { go(integral_constant<int, 2>(), any, r); r += 2; }
+      if (r < outs) go(integral_constant<int, 1>(), any, r);
+    }
+}
+
+// w[r] *= v[r], or a number for all rows
+template <class T, int P, bool SPLAT>
+void diagonal(const T* v, T* w, I count, const Shape& z, bool one, bool conj) {
+  constexpr int E = P * width<T>;
+  for (I r = 0; r < count; ++r) {
+    auto a = one ? value<T, P, true>(v, 0) : value<T, P, SPLAT>(v, r);
+    if constexpr (P == 2)
+      if (conj) a.p[1] = -a.p[1];
+    for (I u = 0; u < z.units; ++u) {
+      T* p = w + r * z.row + u * E;
+      put(p, times(a, get<T, P>(p)));
+    }
+  }
+}
+
+// All steps on the tile in `w`; `other` is a second buffer of the same size. Returns the buffer
+// that holds the result.
+template <class T, int P, bool SPLAT>
+T* apply(const Step* steps, I count, const T* v, I tile, T* w, T* other, const Shape& z) {
+  for (I s = 0; s < count; ++s) {
+    const Step& t = steps[s];
+    const bool tr = t.transposed;
+    const T* at = v + t.values;
+    switch (t.op) {
+      case Op::radix:
+        if (t.b == 1) tr ? radix<T, P, SPLAT, 1, true>(t, at, w, z) : radix<T, P, SPLAT, 1, false>(t, at, w, z);
+        else if (t.b == 2) tr ? radix<T, P, SPLAT, 2, true>(t, at, w, z) : radix<T, P, SPLAT, 2, false>(t, at, w, z);
+        else if constexpr (SPLAT) tr ? radix<T, P, SPLAT, 3, true>(t, at, w, z) : radix<T, P, SPLAT, 3, false>(t, at, w, z);
+        break;
+      case Op::factor: {
+        factor<T, P, SPLAT>(t, at, w, other, z);
+        T* swap = w;
+        w = other;
+        other = swap;
+        break;
+      }
+      case Op::diagonal:
+      case Op::scale: {
+        const T* d;
+        std::memcpy(&d, &t.values, sizeof d);
+        const bool one = t.op == Op::scale;
+        // alpha rows; the conjugation of the run is undone here: diagonals are packed as they act
+        diagonal<T, P, SPLAT>(d + (one ? 0 : tile * t.per_tile), w, t.alpha, z, one, t.transposed);
+        break;
+      }
+    }
+  }
+  return w;
+}
+
+}  // namespace

@@ -1,0 +1,150 @@
+"""What a factor of a product is to a kernel: arrays and integers, and runs of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._array import Array, is_complex_name, join_dtypes, with_complex
+from ..pattern import Pattern
+
+__all__ = ["Group", "Stage", "groups", "result_dtype"]
+
+
+class Stage(NamedTuple):
+    """One factor, by its arrays.  With neither values, index nor scale it is the identity.
+
+    values : (a, b, c, d) of a Kronecker-sparse factor, or (n,) of a diagonal, or None
+    pattern : of the factor as it acts: that of `values`, transposed where `transpose` is set
+    index : ``y = x[index]``, a permutation, or None
+    scale : a Python or NumPy scalar, or None
+    """
+
+    values: Array | None = None
+    pattern: Pattern | None = None
+    index: Array | None = None
+    scale: Any = None
+    transpose: bool = False
+    conj: bool = False
+
+    @property
+    def flipped(self) -> Stage:
+        """The transpose of a factor or a diagonal."""
+        if self.pattern is None:
+            return self
+        return self._replace(pattern=self.pattern.T, transpose=not self.transpose)
+
+    def conjugated(self, conj: bool) -> Stage:
+        return self._replace(conj=self.conj != conj) if conj else self
+
+
+BOTH = frozenset({False, True})
+
+
+def directions(first: Pattern, then: Pattern) -> frozenset[bool]:
+    """Which of ``then @ first`` (False) and its transpose (True) is Kronecker-sparse."""
+    found = {False} if then.chains_with(first) else set()
+    return frozenset(found | ({True} if first.T.chains_with(then.T) else set()))
+
+
+class Group(NamedTuple):
+    """Stages that chain, in the order in which they are applied, between two permutations.
+
+    `index` is applied first (None: nothing); `stages` are factors, diagonals and scalars;
+    `after` is the permutation that follows, of the last group only.
+    """
+
+    index: np.ndarray | None
+    stages: tuple[Stage, ...]
+    after: np.ndarray | None = None
+
+    @property
+    def factors(self) -> list[Stage]:
+        return [s for s in self.stages if s.pattern is not None]
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the group is taken as the transpose of a chain, with the values of that.
+
+        Where it could be either, the factor whose array has the smallest id decides: a product
+        and its adjoint take the same chain.
+        """
+        patterns = [s.pattern for s in self.factors]
+        pairs = [directions(p, q) for p, q in itertools.pairwise(patterns)]  # type: ignore[arg-type]
+        ways = BOTH.intersection(*pairs)
+        if len(ways) == 1:
+            return next(iter(ways))
+        return min(self.factors, key=lambda s: id(s.values)).transpose
+
+
+def groups(stages: Sequence[Stage]) -> list[Group]:
+    """The product ``stages[0] @ stages[1] @ ...`` as groups, the one applied first in front.
+
+    Neighbouring permutations become one; a group ends where a permutation stands between two
+    factors or where two factors do not chain.
+    """
+    found: list[Group] = []
+    index: np.ndarray | None = None
+    current: list[Stage] = []
+    last: Pattern | None = None
+    ways = BOTH
+    for stage in reversed(stages):
+        if stage.index is not None:
+            if current:
+                found.append(Group(index, tuple(current)))
+                index, current, last = None, [], None
+            index = stage.index if index is None else index[stage.index]
+            continue
+        if stage.pattern is not None:
+            if last is not None and not (ways := ways & directions(last, stage.pattern)):
+                found.append(Group(index, tuple(current)))
+                index, current = None, []
+            if not any(s.pattern for s in current):
+                ways = BOTH
+            last = stage.pattern
+        elif stage.values is None and stage.scale is None:
+            continue
+        current.append(stage)
+    if current or not found:
+        found.append(Group(index, tuple(current)))
+        index = None
+    return _joined(found, index)
+
+
+def _joined(found: list[Group], after: np.ndarray | None) -> list[Group]:
+    """Groups without a factor join a neighbour that meets them without a permutation between."""
+    result: list[Group] = []
+    for group in found:
+        if result and group.index is None and not group.factors:
+            result[-1] = result[-1]._replace(stages=result[-1].stages + group.stages)
+        elif result and group.index is None and not result[-1].factors:
+            result[-1] = result[-1]._replace(stages=result[-1].stages + group.stages)
+        else:
+            result.append(group)
+    if after is not None:
+        result[-1] = result[-1]._replace(after=after)
+    return result
+
+
+def result_dtype(stages: Sequence[Stage], x: str) -> str:
+    """Name of the dtype of the product for an `x` of dtype `x`; Python scalars are weak."""
+    for s in stages:
+        if s.values is not None:
+            x = join_dtypes(x, s.values.dtype.name)
+        if isinstance(s.scale, np.generic):
+            x = join_dtypes(x, s.scale.dtype.name)
+        elif isinstance(s.scale, complex):
+            x = with_complex(x)
+    return x
+
+
+def is_complex(stages: Sequence[Stage]) -> bool:
+    """Whether a value or a scalar is complex: if none is, complex `x` is twice as many columns."""
+    return any(
+        (s.values is not None and is_complex_name(s.values.dtype.name))
+        or isinstance(s.scale, (complex, np.complexfloating))
+        for s in stages
+    )

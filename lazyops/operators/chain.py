@@ -1,0 +1,81 @@
+"""Products through the kernels: which neighbours run together, and the plans that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .._array import Array, is_numpy
+from ..kernels import Plan, Stage, plan, plan_obstacle, shape_class
+from .base import LinearOperator
+
+__all__ = ["Link", "links", "plan_for", "plans_of"]
+
+Link = LinearOperator | tuple[LinearOperator, ...]  # one factor, or neighbours with a stage each
+NO_PLAN = object()
+
+
+def links(op: LinearOperator) -> tuple[Link, ...]:
+    """The factors of a product, neighbours that have a stage in one tuple."""
+    found = op._cache.get("links")
+    if found is None:
+        found = op._cache.setdefault("links", tuple(_links(op)))
+    return found
+
+
+def _links(op: LinearOperator) -> Iterator[Link]:
+    streak: list[LinearOperator] = []
+    for factor in op._operands:
+        if factor._stage() is not None:
+            streak.append(factor)
+            continue
+        yield from _streak(streak)
+        streak = []
+        yield factor
+    yield from _streak(streak)
+
+
+def _streak(streak: list[LinearOperator]) -> Iterator[Link]:
+    if len(streak) > 1 and any(_is_factor(f._stage()) for f in streak):
+        yield tuple(streak)
+    else:
+        yield from streak
+
+
+def _is_factor(stage: Stage | None) -> bool:
+    return stage is not None and stage.pattern is not None
+
+
+def apply_link(op: LinearOperator, at: int, x: Array) -> Array:
+    """``links(op)[at] @ x`` for neighbours that have a stage each: by a plan where one can be made."""
+    link = links(op)[at]
+    assert isinstance(link, tuple)
+    found = plan_for(op, at, link, x) if is_numpy(x) else None
+    if found is not None:
+        return found(x)
+    for factor in reversed(link):
+        x = factor._matmat(x)
+    return x
+
+
+def plan_for(op: LinearOperator, at: int, link: tuple, x: np.ndarray) -> Plan | None:
+    """The plan for arrays of this dtype, width and order; kept by `op`."""
+    key = ("plan", at, x.dtype, *shape_class(x.shape[1], x.strides, x.itemsize))
+    found = op._cache.get(key)
+    if found is None:
+        found = op._cache.setdefault(key, make_plan(link, x))
+    return None if found is NO_PLAN else found
+
+
+def make_plan(link: tuple[LinearOperator, ...], x: np.ndarray) -> Any:
+    stages = [s for f in link if (s := f._stage()) is not None]
+    if plan_obstacle(stages, x) is not None:
+        return NO_PLAN
+    return plan(stages, x)
+
+
+def plans_of(op: LinearOperator) -> list[Plan]:
+    """The plans kept by this node."""
+    return [v for v in list(op._cache.values()) if isinstance(v, Plan)]
