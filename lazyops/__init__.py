@@ -5,6 +5,7 @@ from .butterfly import factorize as factorize
 from .butterfly import relative_error as relative_error
 from .io import load as load
 from .io import save as save
+from .kernels import set_num_threads as set_num_threads
 from .operators import Dense as Dense
 from .operators import Diagonal as Diagonal
 from .operators import Function as Function
@@ -21,6 +22,7 @@ from .operators import Zero as Zero
 from .operators import aslinearoperator as aslinearoperator
 from .operators import block as block
 from .operators import block_diag as block_diag
+from .operators import explain as explain
 from .operators import hstack as hstack
 from .operators import inverse as inverse
 from .operators import kron as kron

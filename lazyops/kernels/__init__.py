@@ -18,6 +18,7 @@ from .csr import Buckets, csr_buckets, csr_matmat
 from .plan import Plan, obstacle, plan, shape_class
 from .reference import ks_dense, ks_fuse
 from .stage import Stage
+from .threads import num_threads, set_num_threads
 
 __all__ = [
     "KERNELS",
@@ -31,8 +32,10 @@ __all__ = [
     "ks_dense",
     "ks_fuse",
     "ks_matmat",
+    "num_threads",
     "plan",
     "plan_obstacle",
+    "set_num_threads",
     "shape_class",
     "status",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import pathlib
 import sys
 from typing import Any, NamedTuple
@@ -115,9 +116,19 @@ def load(level: str, path: str) -> Library:
     chain.restype = ctypes.c_int
     threads = library.lazyops_threads
     threads.argtypes, threads.restype = [ctypes.c_int], ctypes.c_int
+    at_load(threads)
     compiler = library.lazyops_compiler().decode()
     lanes = library.lazyops_vector_bytes()
     return Library(level, path, compiler, compiled, chain, threads, lanes)
+
+
+def at_load(threads: Any) -> None:
+    """LAZYOPS_NUM_THREADS; and one thread in a forked child, where OpenMP has no others."""
+    wanted = os.environ.get("LAZYOPS_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted):
+        threads(min(int(wanted), 4096))
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: threads(1))
 
 
 library = functools.cache(find)

@@ -209,7 +209,7 @@ class Program:
             sides += [self._at(row), self._at(lane), self._at(s.index), s.mode, len(row)]
         per_tile = copy.values.size // copy.values.shape[0]
         group = group_of(part, kind) if kind.batch else 1
-        far = int(copy.nbytes > FAR)
+        far = int(copy.nbytes > FAR and kind.parts == 1)
         return [
             run.blocks, run.rows, group, panel_of(part, kind), *sides, copy.values.ctypes.data,
             per_tile, at, count, int(part.conj), far, 0,
