@@ -22,6 +22,7 @@ from .operators import Zero as Zero
 from .operators import aslinearoperator as aslinearoperator
 from .operators import block as block
 from .operators import block_diag as block_diag
+from .operators import explain as explain
 from .operators import hstack as hstack
 from .operators import inverse as inverse
 from .operators import kron as kron

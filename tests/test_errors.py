@@ -115,8 +115,8 @@ MESSAGES = [
     (lambda: D4[5], IndexError, r"index 5 is out of bounds for axis 0 with size 4"),
     (lambda: D4[0, 7], IndexError, r"out of bounds for axis 1 with size 4"),
     (lambda: D4[1, 2, 3], IndexError, r"too many indices"),
-    (lambda: lo.set_num_threads(0), ValueError, r"a number of threads is from 1 to 64, got 0"),
-    (lambda: lo.set_num_threads("2"), TypeError, r"a number of threads is an integer, got '2'"),
+    (lambda: lo.set_num_threads(0), ValueError, r"number of threads is from 1 to 4096, got 0"),
+    (lambda: lo.set_num_threads("2"), TypeError, r"the number of threads is an integer, got '2'"),
     (lambda: lo.Chain([]), ValueError, r"a chain holds at least one pattern"),
     (
         lambda: lo.Chain([(1, 2, 2, 2), (1, 2, 2, 1)]),

@@ -17,8 +17,8 @@ CLONE = pathlib.Path(__file__).parent.parent
 PUBLIC = {
     "Chain", "Dense", "Diagonal", "Factorization", "Function", "Identity", "Info",
     "KroneckerSparse", "LinearOperator", "Pattern", "Permutation", "Product", "Scalar", "Sparse",
-    "Sum", "Zero", "aslinearoperator", "block", "block_diag", "factorize", "hstack", "inverse",
-    "kron", "kronsum", "load", "norm", "relative_error", "restrict", "save", "set_num_threads",
+    "Sum", "Zero", "aslinearoperator", "block", "block_diag", "explain", "factorize", "hstack",
+    "inverse", "kron", "kronsum", "load", "norm", "relative_error", "restrict", "save", "set_num_threads",
     "show_versions", "simplify", "trace", "vstack",
 }  # fmt: skip
 

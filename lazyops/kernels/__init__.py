@@ -14,11 +14,11 @@ from typing import Any
 
 from .._array import Array
 from . import cpu, reference
-from .cpu import set_num_threads
 from .csr import Buckets, csr_buckets, csr_matmat
 from .plan import Plan, obstacle, plan, shape_class
 from .reference import ks_dense, ks_fuse
 from .stage import Stage
+from .threads import num_threads, set_num_threads
 
 __all__ = [
     "KERNELS",
@@ -32,6 +32,7 @@ __all__ = [
     "ks_dense",
     "ks_fuse",
     "ks_matmat",
+    "num_threads",
     "plan",
     "plan_obstacle",
     "set_num_threads",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import operator
 import pathlib
 import sys
 from typing import Any, NamedTuple
@@ -27,7 +26,6 @@ __all__ = [
     "ks_matmat",
     "missing",
     "obstacle",
-    "set_num_threads",
 ]
 
 DTYPES = "float32, float64, complex64, complex128"
@@ -155,33 +153,6 @@ def missing() -> str | None:
     """Why this kernel cannot run on this machine, whatever the arrays; None if it can."""
     found = library()
     return found if isinstance(found, str) else None
-
-
-def set_num_threads(n: int | None) -> None:
-    """Let one product run on at most `n` threads; results do not depend on it.
-
-    Parameters
-    ----------
-    n : int from 1 to 64, or None
-        None: ``LAZYOPS_NUM_THREADS`` where it is set, else the processors of this process.
-        Only products that read many megabytes of values are cut into parts.  Without the
-        compiled kernel there is nothing to set.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `n` is no such integer.
-    """
-    if n is not None:
-        try:
-            n = operator.index(n)
-        except TypeError:
-            raise TypeError(f"a number of threads is an integer, got {n!r}") from None
-        if not 1 <= n <= 64:
-            raise ValueError(f"a number of threads is from 1 to 64, got {n}")
-    found = library()
-    if not isinstance(found, str):
-        found.set_threads(0 if n is None else n)
 
 
 def facts() -> dict[str, Any]:

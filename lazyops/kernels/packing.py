@@ -87,7 +87,8 @@ def size_of_stage(s: int) -> int:
 
 def len_of(block: Block, run: Run) -> int:
     """Numbers of a block in one of the run's blocks."""
-    return sum(s.pattern.entries for s in block.stages) // run.blocks
+    entries: int = sum(s.pattern.entries for s in block.stages)
+    return entries // run.blocks
 
 
 def _in_order(stage: Stage, run: Run, s: int, q: int) -> np.ndarray:

@@ -57,7 +57,7 @@ def obstacle(stages: Sequence[Stage], like: Any) -> str | None:
     return None if name in DTYPES else f"it computes in {cpu.DTYPES}, not in {name}"
 
 
-def shape_class(columns: int, strides: tuple[int, int], itemsize: int) -> tuple[bool, bool]:
+def shape_class(columns: int, strides: tuple[int, ...], itemsize: int) -> tuple[bool, bool]:
     """(lanes are columns, the result is in Fortran order) for an `x` of shape (n, columns)."""
     if columns <= 1:
         return False, False
@@ -193,7 +193,7 @@ def _alone(group: Group, kind: Class) -> str | None:
     if not factors:
         return "no factor: diagonals, scalars and permutations only"
     if len(factors) == 1 and not kind.batch:
-        a, b, c, d = factors[0].pattern  # type: ignore[misc]
+        a, b, c, d = factors[0].pattern
         if -(-a * d // kind.lanes) * kind.lanes > WASTE * a * d and b * c > 256:
             return f"a lone factor with {a * d} blocks for {kind.lanes} lanes"
     return None

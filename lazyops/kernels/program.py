@@ -26,7 +26,7 @@ class Part(NamedTuple):
     blocks: list[Any]  # canonical order: a Block, or a Stage (diagonal, scalar)
     reverse: bool  # the blocks are applied last to first, each transposed
     conj: bool
-    index: np.ndarray | None  # applied to what comes in
+    index: Any  # (n,) or None, applied to what comes in
     after: np.ndarray | None  # applied to what goes out
 
     @property
@@ -49,7 +49,7 @@ def parts_of(group: Group, kind: Class) -> list[Part]:
     # diagonals and scalars stay as they act: the kernel takes care of the direction
     stages = [s.conjugated(conj) if s.pattern is not None else s for s in stages]
     at = [i for i, s in enumerate(stages) if s.pattern is not None]
-    runs = cut([stages[i].pattern for i in at], kind)  # type: ignore[misc]
+    runs = cut([stages[i].pattern for i in at], kind)
     found = []
     for run in runs:
         lo = 0 if run.start == 0 else at[run.start]
@@ -79,7 +79,7 @@ def _blocks(run: Run, stages: Sequence[Stage], kind: Class) -> list[Any]:
 class Side(NamedTuple):
     row: np.ndarray  # (rows,)
     lane: np.ndarray  # (lanes,)
-    index: np.ndarray | None
+    index: Any  # (lanes, rows) or None
     mode: int
 
 
@@ -91,7 +91,7 @@ def natural(run: Run, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def side(row: np.ndarray, lane: np.ndarray, table: np.ndarray | None, kind: Class) -> Side:
-    """The numbers at ``row + lane``, or at ``table[row + lane]``: as sums where that is possible."""
+    """The numbers at ``row + lane``, or ``table[row + lane]``: as sums where that is possible."""
     if table is not None:
         where = table[row + lane[:, None]]  # (lanes, rows)
         new_row, new_lane = where[0] - where[0, 0], where[:, 0]
@@ -119,7 +119,10 @@ def sides_of(parts: Sequence[Part], kind: Class) -> tuple[list[Side], list[Side]
     What a run hands on is stored in the tile order of the next one, whatever permutation stands
     between: it reads it from first to last.
     """
-    ins, outs, most = [], [], 0
+    ins: list[Side] = []
+    outs: list[Side] = []
+    most = 0
+    before = natural(parts[0].run, parts[0].shape[0])
     for q, part in enumerate(parts):
         rows_out, rows_in = part.shape
         row, lane = natural(part.run, rows_in)
@@ -133,7 +136,7 @@ def sides_of(parts: Sequence[Part], kind: Class) -> tuple[list[Side], list[Side]
             table = np.empty(part.run.blocks * rows_in, np.int64)
             at = row + lane[:, None]
             table[at if part.index is None else part.index[at]] = held[0] + held[1][:, None]
-            outs.append(side(*before, table, kind))  # noqa: F821
+            outs.append(side(*before, table, kind))
             most = max(most, -(-part.run.blocks // width) * width * rows_in)
         before = natural(part.run, rows_out)
     last = parts[-1].after
@@ -209,7 +212,7 @@ class Program:
             sides += [self._at(row), self._at(lane), self._at(s.index), s.mode, len(row)]
         per_tile = copy.values.size // copy.values.shape[0]
         group = group_of(part, kind) if kind.batch else 1
-        far = int(copy.nbytes > FAR)
+        far = int(copy.nbytes > FAR and kind.parts == 1)
         return [
             run.blocks, run.rows, group, panel_of(part, kind), *sides, copy.values.ctypes.data,
             per_tile, at, count, int(part.conj), far, 0,
@@ -228,7 +231,9 @@ class Program:
                 where = block.offset * self.kind.parts * self.kind.width
                 turn = int(part.reverse)
                 if first[1:3] == (2, 2):
-                    found.append([RADIX, last.a // A, len(block.stages), 0, first.d // D, where, turn, 0])
+                    found.append(
+                        [RADIX, last.a // A, len(block.stages), 0, first.d // D, where, turn, 0]
+                    )
                 else:
                     found.append([FACTOR, first.a // A, *first[1:3], first.d // D, where, turn, 0])
                     rows = last.shape[1 if part.reverse else 0] // (A * D)
@@ -236,7 +241,9 @@ class Program:
                 values, per_tile = self._diagonal(block, part.run, rows)
                 found.append([DIAGONAL, rows, 0, 0, 0, self._at(values), int(part.conj), per_tile])
             else:
-                number = np.array([block.scale], "complex128" if self.kind.parts == 2 else "float64")
+                number = np.array(
+                    [block.scale], "complex128" if self.kind.parts == 2 else "float64"
+                )
                 number = number.astype(self.kind.dtype).view(self._real)
                 found.append([SCALE, rows, 0, 0, 0, self._at(number), int(part.conj), 0])
         return found

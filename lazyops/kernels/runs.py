@@ -55,7 +55,7 @@ BATCH_TILE = 32 << 10  # bytes of one block and one vector of columns, from whic
 
 
 def cut(patterns: Sequence[Pattern], kind: Class) -> list[Run]:
-    """The cheapest cut, by dynamic programming over all runs; `patterns` in order of application."""
+    """The cheapest cut, by dynamic programming over all runs; what is applied first in front."""
     n = len(patterns)
     best: list[tuple[float, list[Run]]] = [(0.0, [])]
     for stop in range(1, n + 1):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._array import Array, is_complex_name, join_dtypes, with_complex
+from .._array import is_complex_name, join_dtypes, with_complex
 from ..pattern import Pattern
 
 __all__ = ["Group", "Stage", "groups", "result_dtype"]
@@ -23,9 +23,9 @@ class Stage(NamedTuple):
     scale : a Python or NumPy scalar, or None
     """
 
-    values: Array | None = None
-    pattern: Pattern | None = None
-    index: Array | None = None
+    values: Any = None
+    pattern: Any = None
+    index: Any = None
     scale: Any = None
     transpose: bool = False
     conj: bool = False
@@ -57,7 +57,7 @@ class Group(NamedTuple):
     `after` is the permutation that follows, of the last group only.
     """
 
-    index: np.ndarray | None
+    index: np.ndarray | None  # type: ignore[assignment]
     stages: tuple[Stage, ...]
     after: np.ndarray | None = None
 
@@ -73,7 +73,7 @@ class Group(NamedTuple):
         and its adjoint take the same chain.
         """
         patterns = [s.pattern for s in self.factors]
-        pairs = [directions(p, q) for p, q in itertools.pairwise(patterns)]  # type: ignore[arg-type]
+        pairs = [directions(p, q) for p, q in itertools.pairwise(patterns)]
         ways = BOTH.intersection(*pairs)
         if len(ways) == 1:
             return next(iter(ways))
@@ -118,9 +118,8 @@ def _joined(found: list[Group], after: np.ndarray | None) -> list[Group]:
     """Groups without a factor join a neighbour that meets them without a permutation between."""
     result: list[Group] = []
     for group in found:
-        if result and group.index is None and not group.factors:
-            result[-1] = result[-1]._replace(stages=result[-1].stages + group.stages)
-        elif result and group.index is None and not result[-1].factors:
+        meets = result and group.index is None
+        if meets and not (group.factors and result[-1].factors):
             result[-1] = result[-1]._replace(stages=result[-1].stages + group.stages)
         else:
             result.append(group)

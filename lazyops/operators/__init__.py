@@ -15,6 +15,7 @@ from .blocks import vstack as vstack
 from .convert import aslinearoperator as aslinearoperator
 from .dense import Dense as Dense
 from .diagonal import Diagonal as Diagonal
+from .explain import explain as explain
 from .facts import Assumed as Assumed
 from .function import Foreign as Foreign
 from .function import Function as Function

@@ -68,12 +68,12 @@ class Product(LinearOperator):
         if not self._all_leaves:
             return super()._matmat(x)
         for at, link in reversed(tuple(enumerate(links(self)))):
-            x = apply_link(self, at, x) if type(link) is tuple else link._matmat(x)
+            x = apply_link(self, at, x) if isinstance(link, tuple) else link._matmat(x)
         return x
 
     def _steps(self, x):
         for at, link in reversed(tuple(enumerate(links(self)))):
-            x = apply_link(self, at, x) if type(link) is tuple else (yield link, x)
+            x = apply_link(self, at, x) if isinstance(link, tuple) else (yield link, x)
         return x
 
     def _adjoint(self, *adjoints):

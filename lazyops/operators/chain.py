@@ -49,7 +49,7 @@ def _is_factor(stage: Stage | None) -> bool:
 
 
 def apply_link(op: LinearOperator, at: int, x: Array) -> Array:
-    """``links(op)[at] @ x`` for neighbours that have a stage each: by a plan where one can be made."""
+    """``links(op)[at] @ x`` for neighbours with a stage each: by a plan where one can be made."""
     link = links(op)[at]
     assert isinstance(link, tuple)
     found = plan_for(op, at, link, x) if is_numpy(x) else None

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._array import nbytes
 from .base import LinearOperator
+from .chain import plans_of
 from .tree import fold
 
 
@@ -98,8 +99,17 @@ def count_entries(leaf: LinearOperator) -> int:
 
 
 def held_bytes(op: LinearOperator, indices: bool) -> int:
-    """Bytes of the arrays held by the expression, each array once."""
-    return sum(nbytes(a) for a in _held(op, indices))
+    """Bytes of the arrays held by the expression, each array once; with `indices` also those of
+    the plans kept and of the packed copies that they read."""
+    found = sum(nbytes(a) for a in _held(op, indices))
+    return found + _planned_bytes(op) if indices else found
+
+
+def _planned_bytes(op: LinearOperator) -> int:
+    plans: list = []
+    fold(op, lambda node, below: plans.extend(plans_of(node)))
+    copies = {id(p): p.nbytes for plan in plans for p in plan.packed}
+    return sum(copies.values()) + sum(plan.nbytes for plan in plans)
 
 
 def _held(op: LinearOperator, indices: bool) -> list:

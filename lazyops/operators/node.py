@@ -77,7 +77,7 @@ class Node(scipy.sparse.linalg.LinearOperator):
         raise NotImplementedError(f"{type(self).__name__} does not define _matmat(x)")
 
     def _stage(self) -> Stage | None:
-        """The arrays of a factor that kernels can run in one pass with its neighbours (optional)."""
+        """The arrays by which kernels run a factor in one pass with its neighbours (optional)."""
         return None
 
     def _adjoint(self, *operands: Node) -> Node:

@@ -387,7 +387,7 @@ void run(const Product& p) {
   if (whole.n == 0 || whole.d == 0) return;
   const double bytes = double(p.a) * double(p.b * p.c) * double(D * sizeof(T)) * double(p.n);
   const I units = p.a > 1 ? p.a : whole.outs, most = bytes < 2 * PART_BYTES ? 1 : threads();
-  const int parts = int(units < most ? units : most);
+  const int parts = int(units < most ? units : most < MOST_PARTS ? most : MOST_PARTS);
   if (parts <= 1) return run_job<T, Z>(whole, t);
   each_part(parts, [&](int k) {
     const I from = units * k / parts, count = units * (k + 1) / parts - from;

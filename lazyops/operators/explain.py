@@ -1,0 +1,77 @@
+"""explain(A, like=x): the steps that ``A @ x`` will run, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._array import Array, cast, is_numpy
+from ..kernels import plan_obstacle
+from .algebra import Product
+from .base import LinearOperator
+from .chain import links, plan_for
+
+__all__ = ["explain"]
+
+
+def explain(A: LinearOperator, like: Array | None = None) -> str:
+    """The steps that ``A @ like`` runs: sizes, bytes and flops of each, and why.
+
+    Parameters
+    ----------
+    A : LinearOperator
+    like : array of shape (n,) or (n, k), optional
+        By default one vector of the dtype of `A`.
+
+    Returns
+    -------
+    str, one line for each step, the one that runs first on top
+    """
+    x = np.zeros(A.shape[1], A.dtype) if like is None else like
+    x = x[:, None] if x.ndim == 1 else x
+    lines = [f"{A!r} @ {x.shape[0]}x{x.shape[1]} {x.dtype}"]
+    if not is_numpy(x):
+        return "\n".join([*lines, f"  every factor by itself: x is {type(x).__name__}"])
+    name = "float64" if x.dtype.kind in "biu" else x.dtype.name
+    lines += [f"  {line}" for line in _steps(A, cast(x, name))]
+    return "\n".join(lines)
+
+
+def _steps(A: LinearOperator, x: np.ndarray) -> list[str]:
+    if not isinstance(A, Product):
+        return [f"{A!r}: one operator"]
+    lines: list[str] = []
+    for at, link in reversed(tuple(enumerate(links(A)))):
+        if not isinstance(link, tuple):
+            lines.append(f"{link!r}: by itself, it has no stage")
+            continue
+        found = plan_for(A, at, link, x)
+        if found is None:
+            why = plan_obstacle([s for f in link if (s := f._stage()) is not None], x)
+            lines.append(f"{len(link)} factors, each by itself: {why}")
+        else:
+            lines += [line for step in found.steps for line in _of_step(step, x.shape[1])]
+    return lines
+
+
+def _of_step(step: Any, columns: int) -> list[str]:
+    if step.program is None:
+        return [f"{len(step.stages)} stages by themselves: {step.why}"]
+    program = step.program
+    lines = [f"chain kernel, {step.why}, {program.nbytes:,} bytes of tables"]
+    for part, packed in zip(program.parts, program.packed, strict=True):
+        m, n = part.shape
+        blocks = part.run.blocks
+        entries = sum(s.pattern.entries for s in part.factors)
+        flops = 2 * entries * columns * (4 if program.kind.parts == 2 else 1)
+        size = program.kind.size * program.kind.parts
+        moved = packed.nbytes + blocks * (m + n) * columns * size
+        folded = [w for w, p in (("in", part.index), ("out", part.after)) if p is not None]
+        lines.append(
+            f"  run of {len(part.factors)} factors: {blocks} blocks of {m}x{n}, "
+            f"tile of {part.run.rows} rows, {moved:,} bytes, {flops:,} flops"
+            + (f", permutation folded ({', '.join(folded)})" if folded else "")
+            + (", transposed" if part.reverse else "")
+        )
+    return lines
