@@ -18,8 +18,8 @@ PUBLIC = {
     "Chain", "Dense", "Diagonal", "Factorization", "Function", "Identity", "Info",
     "KroneckerSparse", "LinearOperator", "Pattern", "Permutation", "Product", "Scalar", "Sparse",
     "Sum", "Zero", "aslinearoperator", "block", "block_diag", "explain", "factorize", "hstack",
-    "inverse", "kron", "kronsum", "load", "norm", "relative_error", "restrict", "save", "set_num_threads",
-    "show_versions", "simplify", "trace", "vstack",
+    "inverse", "kron", "kronsum", "load", "norm", "relative_error", "restrict", "save",
+    "set_num_threads", "show_versions", "simplify", "trace", "vstack",
 }  # fmt: skip
 
 
