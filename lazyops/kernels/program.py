@@ -181,7 +181,7 @@ class Program:
             steps += mine
         first, last = parts[0], parts[-1]
         self.rows, self.columns = last.run.blocks * last.shape[0], first.run.blocks * first.shape[1]
-        self.entries = sum(s.pattern.entries for p in parts for s in p.factors)  # type: ignore
+        self.entries = sum(s.pattern.entries for p in parts for s in p.factors)
         work = self.entries * (4 if kind.parts == 2 else 1)
         head = [self.rows, self.columns, TYPES[kind.dtype], int(kind.batch), len(parts), work, mid]
         numbers = [*head, *(n for r in records for n in r), *(n for s in steps for n in s)]
