@@ -42,7 +42,7 @@ def svg() -> str:
         x = right + l * (C * CELL + GAP / 2) + C * CELL / 2
         parts.append(text(x, TOP + 20 + i * (B * CELL + 64), f"i = {i}, l = {l}"))
     foot = "cell i j k l: row = (i*b + j)*d + l, column = (i*c + k)*d + l; empty cells are zero"
-    parts.append(text(20 + columns * CELL / 2, height - 16, foot))
+    parts.append(text(width / 2, height - 16, foot))
     return "\n".join([*parts, "</svg>", ""])
 
 

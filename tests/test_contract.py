@@ -98,6 +98,7 @@ def test_declared_dtype_is_delivered_fresh(name, dtype):
         assert not np.may_share_memory(y, x)
         np.testing.assert_array_equal(x, kept)
     assert (op @ x).flags.c_contiguous
+    assert (op @ np.stack([x, x, x])).flags.c_contiguous
     if op.shape[1] > 1:  # else `x` is in both orders
         assert (op @ np.asfortranarray(x)).flags.f_contiguous
     assert isinstance(op.dtype, np.dtype)

@@ -8,6 +8,7 @@ import scipy.fft
 import scipy.linalg
 import scipy.sparse
 
+import lazyops as lo
 from lazyops.butterfly import factorize, relative_error
 from lazyops.operators import Dense, KroneckerSparse
 from lazyops.pattern import Chain
@@ -50,6 +51,18 @@ def test_transforms_of_1024_come_out_exact(make, order):
         assert f.chain.entries == 20 * 1024
         assert relative_error(A, f.operator) <= 3e-15
         assert f.operator.dtype == A.dtype
+
+
+def test_a_chain_with_a_tolerance_takes_the_permutation_of_fewest_entries():
+    x, k = np.arange(256) / 256, np.arange(-128, 128)
+    phase = np.outer(x, k) + np.outer((2 + np.sin(2 * np.pi * x)) / 8, abs(k))
+    K = np.exp(2j * np.pi * phase)
+    chain = lo.Chain.square_dyadic(256)
+    rows = lo.Permutation.bit_reversal(256).index
+    found = lo.factorize(K, chain, 1e-3)
+    bare = lo.factorize(K[rows], chain, 1e-3, permutation=None)
+    assert found.upper_bound <= 1e-3
+    assert found.entries <= 1.05 * bare.entries
 
 
 def test_hidden_structures():

@@ -15,7 +15,7 @@ from ..pattern import Chain
 from .hierarchical import ORDERS, Cores
 from .intake import Intake, take_in
 from .run import Outcome, Progress, Split, Step, Task, padded_to, run
-from .survey import Candidate, Plan, best_permutation, best_plan
+from .survey import Candidate, Plan, best_permutation, best_plan, smallest_permutation
 from .svd import NoStructure
 
 WORTH = 0.9  # of the dense entries: a butterfly that stores more is not worth having
@@ -142,7 +142,11 @@ def _on_chain(
     candidate = Candidate(cores)
     if permutation is not None and cores.a * cores.d == 1 and len(cores) > 1:
         line.say("factorize: looking for a permutation")
-        candidate = best_permutation(intake.matrix, cores, chain.ranks, intake.norm, generator)
+        if tol is None:
+            candidate = best_permutation(intake.matrix, cores, chain.ranks, intake.norm, generator)
+        else:
+            error = _allowed_by(intake, tol, order)(len(cores) - 1)
+            candidate = smallest_permutation(intake.matrix, cores, error, generator)
     task = Task(
         intake,
         candidate.matrix(intake.matrix),

@@ -214,6 +214,23 @@ def _path(cores: Cores, ranks: list[int], count: int) -> tuple[float, tuple[int,
 # -- a given chain -------------------------------------------------------------------------
 
 
+def smallest_permutation(
+    matrix: Matrix, cores: Cores, error: float, rng: np.random.Generator
+) -> Candidate:
+    """Which digit reversals let the shape of a chain do with fewest entries, `error` a split."""
+    best, least = Candidate(cores), math.inf
+    for rows, columns in itertools.product((False, True), repeat=2):
+        candidate = Candidate(cores, rows, columns)
+        permuted = candidate.matrix(matrix)
+        splits = range(1, len(cores))
+        energies = [split_energy(permuted, cores, q, rng) for q in splits]
+        ranks = [1, *(e.rank(error) for e in energies), 1]
+        entries, _ = _path(cores, ranks, len(energies))
+        if entries < CLEARLY * least:
+            best, least = candidate, entries
+    return best
+
+
 def best_permutation(
     matrix: Matrix, cores: Cores, ranks: tuple[int, ...], norm: float, rng: np.random.Generator
 ) -> Candidate:

@@ -67,6 +67,9 @@ class Product(LinearOperator):
     def _matmat(self, x):
         if not self._all_leaves:
             return super()._matmat(x)
+        found = links(self)
+        if len(found) == 1 and type(found[0]) is tuple:
+            return apply_link(self, 0, x)
         for at, link in reversed(tuple(enumerate(links(self)))):
             x = apply_link(self, at, x) if isinstance(link, tuple) else link._matmat(x)
         return x

@@ -50,10 +50,15 @@ def _is_factor(stage: Stage | None) -> bool:
 
 def apply_link(op: LinearOperator, at: int, x: Array) -> Array:
     """``links(op)[at] @ x`` for neighbours with a stage each: by a plan where one can be made."""
+    known = op._cache.get((at, x.dtype)) if x.shape[1] == 1 else None
+    if known is not None:
+        return known(x)
     link = links(op)[at]
     assert isinstance(link, tuple)
     found = plan_for(op, at, link, x) if is_numpy(x) else None
     if found is not None:
+        if x.shape[1] == 1:  # the short way for one vector, where the call is what takes time
+            op._cache.setdefault((at, x.dtype), found)
         return found(x)
     for factor in reversed(link):
         x = factor._matmat(x)
@@ -78,4 +83,5 @@ def make_plan(link: tuple[LinearOperator, ...], x: np.ndarray) -> Any:
 
 def plans_of(op: LinearOperator) -> list[Plan]:
     """The plans kept by this node."""
-    return [v for v in list(op._cache.values()) if isinstance(v, Plan)]
+    found = {id(v): v for v in list(op._cache.values()) if isinstance(v, Plan)}
+    return list(found.values())

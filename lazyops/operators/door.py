@@ -173,7 +173,8 @@ def _stacked(op: LinearOperator, x: Array) -> Array:
     columns = xp.moveaxis(xp.reshape(x, (math.prod(stack), n, k)), 1, 0)
     y = _columns(op, xp.reshape(columns, (n, math.prod(stack) * k)))
     y = xp.moveaxis(xp.reshape(y, (op.shape[0], math.prod(stack), k)), 0, 1)
-    return xp.reshape(y, (*stack, op.shape[0], k))
+    y = xp.reshape(y, (*stack, op.shape[0], k))
+    return np.ascontiguousarray(y) if is_numpy(y) else y
 
 
 def _rows(op: LinearOperator, x: Array) -> Array:

@@ -81,6 +81,7 @@ class Scalar(LinearOperator):
     n: int
     alpha: Any = 1
     makes_new = True
+    precedence = 1  # written with a *: in a product it needs parentheses
 
     def _check(self):
         object.__setattr__(self, "n", check_size(self.n, "the size of a scalar operator"))

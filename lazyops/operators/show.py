@@ -40,7 +40,7 @@ def _tokens(root: LinearOperator) -> Iterator[str]:
             continue
         op, needed = item
         if not op._is_composite:
-            yield op._label()
+            yield f"({op._label()})" if op.precedence < needed else op._label()
             continue
         if op.precedence < needed:
             stack.append(")")

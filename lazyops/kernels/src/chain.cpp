@@ -128,41 +128,47 @@ bool execute(const Program& g, Grid<const T> x, Grid<T> y, I k) {
   }
   const bool past = h.batch && size_t(h.rows) * k * P * sizeof(T) > size_t(16) << 20 &&
                     reinterpret_cast<uintptr_t>(y.p) % BYTES == 0 && y.step * sizeof(T) % BYTES == 0;
-  bool good = true;
   const int threads = thread_count(h, k);
-#if defined(_OPENMP)
-#pragma omp parallel num_threads(threads) if (threads > 1) reduction(&& : good)
-#endif
-  {
+  int bad = 0;
+  const auto work = [&] {
     T* w = static_cast<T*>(tiles.of(most * sizeof(T)));
-    good = w != nullptr;
     for (I q = 0; q < h.runs; ++q) {
       const Run& r = g.runs[q];
-      const bool first = q == 0, last = q + 1 == h.runs;
+      const bool last = q + 1 == h.runs;
       const I step = h.batch ? padded * P : P, column = h.batch ? P : I(h.mid) * P;
-      const Grid<const T> in = first ? x : Grid<const T>{mid + ((q - 1) & 1) * half, step, column};
+      const Grid<const T> in = q == 0 ? x : Grid<const T>{mid + ((q - 1) & 1) * half, step, column};
       const Grid<T> out = last ? y : Grid<T>{mid + (q & 1) * half, step, column};
-      if (!h.batch) {
-        const I count = (r.lanes + W - 1) / W;
-#if defined(_OPENMP)
-#pragma omp for schedule(static)
-#endif
-        for (I t = 0; t < count; ++t)
-          if (w) vector_tile<T, P>(r, all + r.steps_at, t, in, out, k, w);
-      } else {
-        const I groups = (r.lanes + r.group - 1) / r.group, panels = (k + r.panel - 1) / r.panel;
-#if defined(_OPENMP)
-#pragma omp for schedule(static)
-#endif
-        for (I t = 0; t < groups * panels; ++t)
-          if (w)
-            batch_tile<T, P>(r, all + r.steps_at, t % groups * r.group, t / groups * r.panel, in,
-                             out, k, last && past, w);
+      const I width_of = h.batch ? r.group : W, groups = (r.lanes + width_of - 1) / width_of;
+      const I all_tiles = h.batch ? groups * ((k + r.panel - 1) / r.panel) : groups;
+      const auto tile = [&](I t) {
+        if (h.batch)
+          batch_tile<T, P>(r, all + r.steps_at, t % groups * r.group, t / groups * r.panel, in, out,
+                           k, last && past, w);
+        else vector_tile<T, P>(r, all + r.steps_at, t, in, out, k, w);
+      };
+      if (threads == 1) {
+        if (w) for (I t = 0; t < all_tiles; ++t) tile(t);
+        continue;
       }
+#if defined(_OPENMP)
+#pragma omp for schedule(static)
+#endif
+      for (I t = 0; t < all_tiles; ++t)
+        if (w) tile(t);
     }
     if (past) fence();
+    if (!w) __atomic_store_n(&bad, 1, __ATOMIC_RELAXED);
     tiles.rest();
+  };
+  if (threads == 1) {
+    work();
+  } else {
+#if defined(_OPENMP)
+#pragma omp parallel num_threads(threads)
+    work();
+#endif
   }
+  const bool good = !bad;
   between.rest();
   return good;
 }
