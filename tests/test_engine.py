@@ -124,8 +124,8 @@ def test_any_chain_is_within_the_theorem(A, k, dtype, layout, turn):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", [64, 512, 1000, 768])
-@pytest.mark.parametrize("k", [1, 5, 32, 100])
+@pytest.mark.parametrize("n", [64, 250, 256, 384])
+@pytest.mark.parametrize("k", [1, 5, 36])
 def test_chains_of_many_runs(n, dtype, k):
     A = chain(lo.Chain.mixed_radix(n), dtype) @ lo.Permutation(
         np.random.default_rng(0).permutation(n)
@@ -138,7 +138,7 @@ def test_chains_of_many_runs(n, dtype, k):
 
 
 def test_large_blocks_and_vectors():
-    A = chain(lo.Chain.monarch(576, 1024, 24, 32), "float32")
+    A = chain(lo.Chain.monarch(288, 512, 12, 16), "float32")
     for k in (1, 7, 64, 70):
         for B in (A, A.H):
             x = normal((B.shape[1], k), "float32")
@@ -155,7 +155,7 @@ def test_threads_change_no_bit(dtype, k):
         one = A @ x
         for n in (2, 3, 7):
             lo.set_num_threads(n)
-            assert kernels.num_threads() == n
+            assert kernels.num_threads() in (n, 1)  # 1: built without OpenMP
             np.testing.assert_array_equal(A @ x, one)
     finally:
         lo.set_num_threads(None)
