@@ -1,4 +1,4 @@
-"""lazyops beside its rivals, in one process, interleaved: medians, ratios, and the marks of the engine.
+"""lazyops beside its rivals, in one process, interleaved: medians, ratios, and the marks.
 
     python benchmarks/cpu.py [--quick] [--only WORD] [--write docs/benchmarks/cpu.md]
 
@@ -47,7 +47,7 @@ def product(chain, dtype="float32"):
 
 def csr(factor):
     v = factor.values
-    a, b, c, d = v.shape
+    _, b, c, d = v.shape
     i, j, k, l = np.indices(v.shape, dtype=np.int32)
     rows, columns = ((i * b + j) * d + l).ravel(), ((i * c + k) * d + l).ravel()
     return sp.csr_array((v.ravel(), (rows, columns)), shape=factor.shape)
@@ -66,12 +66,12 @@ def csr_chain(A, x):
 
 
 class Limits:
-    """Compiled beside: a plain read of the same bytes, the multiply-add peak, the cores' distance."""
+    """Compiled beside: a plain read of the bytes, the multiply-add peak, the cores' distance."""
 
     def __init__(self):
         source = pathlib.Path(__file__).with_name("limits.cpp")
         target = pathlib.Path(tempfile.mkdtemp()) / "limits.so"
-        flags = "-O3 -march=native -fopenmp -shared -fPIC -Wno-psabi".split()
+        flags = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-Wno-psabi"]
         subprocess.run(["g++", *flags, str(source), "-o", str(target)], check=True)
         self.lib = ctypes.CDLL(str(target))
         self.lib.pingpong_ns.restype = ctypes.c_float
@@ -118,7 +118,15 @@ def timed(calls, budget=3.0, rounds=25):
 
 def row(what, ratio, figure, mark, least):
     met = figure >= mark if least else figure <= mark
-    ROWS.append((what, ratio, f"{figure:.2f}", f"{'>=' if least else '<='} {mark:g}", "yes" if met else "NO"))
+    ROWS.append(
+        (
+            what,
+            ratio,
+            f"{figure:.2f}",
+            f"{'>=' if least else '<='} {mark:g}",
+            "yes" if met else "NO",
+        )
+    )
     print(f"{what:44} {ratio:34} {figure:8.2f}   mark {ROWS[-1][3]:8} {ROWS[-1][4]}", flush=True)
 
 
@@ -155,7 +163,13 @@ def one_vector(limits, sizes):
         if L >= 12:
             row(what, "CSR / float32", t["csr"] / t["lazyops"], 5 if L == 20 else 7, True)
         if L >= 14:
-            row(what, "float32 / fft complex64", t["lazyops"] / t["fft"], 0.5 if L == 20 else 0.35, False)
+            row(
+                what,
+                "float32 / fft complex64",
+                t["lazyops"] / t["fft"],
+                0.5 if L == 20 else 0.35,
+                False,
+            )
             mark = {18: 0.85, 20: 1.0}.get(L, 0.5)
             row(what, "complex64 with reversal / fft", t["complex64"] / t["fft"], mark, False)
         if L == 20:
@@ -201,7 +215,7 @@ def others(calls, A, x, n):
 
 def _einsum(torch, values, y):
     for v in reversed(values):
-        a, b, c, d = v.shape
+        a, _, c, d = v.shape
         y = torch.einsum("abcd,acd->abd", v, y.reshape(a, c, d)).reshape(-1)
     return y
 
@@ -245,7 +259,7 @@ def monarch(limits):
     A, x = product(lo.Chain.monarch(4096, 4096)), normal((4096, 256), "float32")
     for f in A.factors:
         one = lo.Product((f, lo.Identity(4096)))
-        a, b, c, d = f.pattern
+        a, _, c, d = f.pattern
         blocks = np.ascontiguousarray(np.asarray(f.values).transpose(0, 3, 1, 2))
 
         def batched(a=a, c=c, d=d, blocks=blocks):
@@ -261,7 +275,8 @@ def monarch(limits):
 def mixed():
     # rectangular: 4096 -> 1024
     rectangular = lo.Chain.from_cores([(2, 2)] * 8 + [(2, 4)] * 2)
-    cases = [("mixed radix 1000", lo.Chain.mixed_radix(1000)), ("mixed radix 3 * 2^12", lo.Chain.mixed_radix(3 << 12)),
+    cases = [("mixed radix 1000", lo.Chain.mixed_radix(1000)),
+             ("mixed radix 3 * 2^12", lo.Chain.mixed_radix(3 << 12)),
              ("rectangular 4096 -> 1024", rectangular)]  # fmt: skip
     for name, chain in cases:
         A = product(chain)
@@ -271,7 +286,9 @@ def mixed():
     for k in (17, 100):
         A, x = product(lo.Chain.square_dyadic(4096), "complex64"), normal((4096, k), "complex64")
         t = timed({"lazyops": lambda A=A, x=x: A @ x, "csr": csr_chain(A, x)})
-        row(f"dyadic 2^12 complex64, {k} columns", "CSR / lazyops", t["csr"] / t["lazyops"], 4, True)
+        row(
+            f"dyadic 2^12 complex64, {k} columns", "CSR / lazyops", t["csr"] / t["lazyops"], 4, True
+        )
 
 
 def small():
@@ -288,9 +305,10 @@ def main():
     arguments = parser.parse_args()
     state = kernels.status()["kernels"][0]
     if state["obstacle"] or kernels.FORCED == "reference":
-        sys.exit(f"no speed rows on the reference path: {state['obstacle'] or 'LAZYOPS_KERNEL=reference'}")
+        why = state["obstacle"] or "LAZYOPS_KERNEL=reference"
+        sys.exit(f"no speed rows on the reference path: {why}")
     limits = Limits()
-    machine = f"{cpu_name()}, level {state['level']}, {kernels.num_threads()} threads, NumPy {np.__version__}"
+    machine = f"{cpu_name()}, level {state['level']}, {kernels.num_threads()} threads"
     print(f"{machine}; threads {limits.distance():.0f} ns apart")
     quick = arguments.quick
     jobs = {
@@ -313,13 +331,16 @@ def main():
 def cpu_name():
     try:
         text = pathlib.Path("/proc/cpuinfo").read_text()
-        return next(l.split(":")[1].strip() for l in text.splitlines() if l.startswith("model name"))
+        return next(
+            l.split(":")[1].strip() for l in text.splitlines() if l.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 
 
 def write(path, machine):
-    lines = ["# CPU engine: measured against its marks", "", f"`python benchmarks/cpu.py` on {machine}.", "",
+    lines = ["# CPU engine: measured against its marks", ""]
+    lines += [f"`python benchmarks/cpu.py` on {machine}.", "",
              "| what | ratio | figure | mark | met |", "|---|---|---|---|---|"]  # fmt: skip
     lines += [f"| {' | '.join(r)} |" for r in ROWS]
     target = pathlib.Path(path)
