@@ -282,8 +282,12 @@ def test_trust_constr_with_an_operator_for_hessian():
     )
     assert found.success
     M = A.to_dense()
-    error = np.linalg.norm(found.x - np.linalg.solve(M, b))
-    assert error <= 1e-6 * np.sqrt(N) * np.linalg.norm(np.linalg.inv(M), 2)
+    exact = np.linalg.solve(M, b)
+    error = np.linalg.norm(found.x - exact)
+    # it may stop by its radius, short of gtol: what it reports of the gradient bounds the error
+    slope = max(1e-6, found.optimality)
+    assert error <= slope * np.sqrt(N) * np.linalg.norm(np.linalg.inv(M), 2)
+    assert error <= 1e-6 * np.linalg.norm(exact)
 
 
 def test_newton_krylov_with_an_operator_inside():

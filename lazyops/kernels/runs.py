@@ -1,8 +1,8 @@
 """How a group of chaining factors is cut into runs: the cost model of the CPU engine.
 
 A run is applied to one tile after the other: gather, all its factors in cache, scatter.  The
-costs below are bytes, or what moves as many bytes; the figures are those of
-`benchmarks/cpu.py` and of the study behind it (two cores, AVX-512, 32 KB of L1, 1 MB of L2):
+costs below are bytes, or what moves as many bytes; the constants are first guesses, to be settled
+by `benchmarks/cpu.py` on a quiet machine (two cores, AVX-512, 32 KB of L1, 1 MB of L2):
 
 * one vector: time is bytes of values over bandwidth, so lanes left empty (fewer than W blocks)
   count as the bytes they pad; a number gathered and scattered costs about 4 numbers streamed;

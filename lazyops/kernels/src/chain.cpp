@@ -64,7 +64,9 @@ thread_local Scratch between, tiles;
 
 int thread_count(const Header& h, I k) {
 #if defined(_OPENMP)
-  constexpr double ALONE = 1e5;  // multiplications of about 20 us: README of prototype/cpu, p6
+  // Multiplications of about 200 us. On a quiet machine threads pay from a tenth of that on; where
+  // another process or a pool of BLAS holds a core, a barrier waits for milliseconds.
+  constexpr double ALONE = 1e6;
   if (double(h.work) * double(k) < ALONE || omp_in_parallel()) return 1;
   return threads();
 #else
