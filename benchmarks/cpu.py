@@ -10,14 +10,11 @@ peak) are measured in the same rounds, by benchmarks/limits.cpp.  Trust ratios w
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gc
 import importlib.util
 import pathlib
 import platform
-import subprocess
 import sys
-import tempfile
 import time
 
 import numpy as np
@@ -26,6 +23,7 @@ import scipy.sparse as sp
 
 import lazyops as lo
 from lazyops import kernels
+from lazyops.kernels import cpu
 from lazyops.operators.chain import plans_of
 
 rng = np.random.default_rng(0)
@@ -66,31 +64,22 @@ def csr_chain(A, x):
 
 
 class Limits:
-    """Compiled beside: a plain read of the bytes, the multiply-add peak, the cores' distance."""
+    """A plain read of the bytes, the multiply-add peak, the cores' distance: by our own threads."""
+
+    ROUNDS, PARTS = 1 << 11, 64
 
     def __init__(self):
-        source = pathlib.Path(__file__).with_name("limits.cpp")
-        target = pathlib.Path(tempfile.mkdtemp()) / "limits.so"
-        flags = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-Wno-psabi"]
-        subprocess.run(["g++", *flags, str(source), "-o", str(target)], check=True)
-        self.lib = ctypes.CDLL(str(target))
-        self.lib.pingpong_ns.restype = ctypes.c_float
+        self.lib = cpu.library()
+        self.peak_flops = self.lib.multiply_add(self.ROUNDS, self.PARTS)
 
     def read(self, arrays):
-        n = kernels.num_threads()
-        calls = [(ctypes.c_void_p(a.ctypes.data), ctypes.c_int64(a.nbytes // 4)) for a in arrays]
-        return lambda: [self.lib.read_bytes(p, size, 1, n) for p, size in calls]
+        return lambda: [self.lib.read(a) for a in arrays]
 
     def peak(self):
-        n = kernels.num_threads()
-        return lambda: self.lib.fma_peak(ctypes.c_int64(1 << 16), n)
-
-    @property
-    def peak_flops(self):
-        return (1 << 16) * 16 * 16 * 2 * kernels.num_threads()
+        return lambda: self.lib.multiply_add(self.ROUNDS, self.PARTS)
 
     def distance(self):
-        return self.lib.pingpong_ns(20000)
+        return self.lib.distance(20000)
 
 
 def timed(calls, budget=3.0, rounds=25):

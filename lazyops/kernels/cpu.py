@@ -47,6 +47,9 @@ class Library(NamedTuple):
     threads: Any  # () -> the number in force
     chain: Any  # (address of a program, x, y) -> Outcome
     vector_bytes: int  # of the vectors that the kernels are written in
+    read: Any  # (array) -> Outcome: every byte once, on all threads
+    multiply_add: Any  # (rounds, parts) -> floating-point operations done, on all threads
+    distance: Any  # (rounds) -> ns of a cache line to another thread and back
 
 
 def find(folders: list[str] | None = None) -> Library | str:
@@ -124,6 +127,11 @@ def load(level: str, path: str) -> Library:
     chain = library.lazyops_chain
     chain.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
     chain.restype = ctypes.c_int
+    library.lazyops_read.argtypes = [ctypes.py_object]
+    library.lazyops_multiply_add.argtypes = [ctypes.c_int64, ctypes.c_int]
+    library.lazyops_multiply_add.restype = ctypes.c_double
+    library.lazyops_distance.argtypes = [ctypes.c_int]
+    library.lazyops_distance.restype = ctypes.c_double
     return Library(
         level,
         path,
@@ -133,6 +141,9 @@ def load(level: str, path: str) -> Library:
         library.lazyops_threads,
         chain,
         library.lazyops_vector_bytes(),
+        library.lazyops_read,
+        library.lazyops_multiply_add,
+        library.lazyops_distance,
     )
 
 

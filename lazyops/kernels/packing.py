@@ -49,7 +49,7 @@ def packed(run: Run, blocks: Sequence[Block], kind: Class) -> Packed:
         tuple((id(s.values), s.transpose, s.conj, *s.pattern) for s in factors),
         tuple((len(b.stages), b.offset) for b in blocks),
         run.fused,
-        kind,
+        *kind.packing,
     )
     found = TABLE.get(key)
     if found is None:

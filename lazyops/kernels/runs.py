@@ -12,6 +12,7 @@ by `benchmarks/cpu.py` on a quiet machine (two cores, AVX-512, 32 KB of L1, 1 MB
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,10 +25,20 @@ class Class(NamedTuple):
     """The shape class of a product: what a plan and its packed values are made for."""
 
     dtype: str  # that the kernel computes in
-    batch: bool  # lanes are columns (True) or blocks (False)
+    together: int  # 0: lanes are blocks; else lanes are columns, blocks side by side between runs
     lanes: int  # numbers of a vector
     parts: int  # real numbers of a number
     size: int  # bytes of a real number
+    turned: bool = False  # whether the columns of x lie one after the other (Fortran order)
+
+    @property
+    def batch(self) -> bool:
+        return self.together > 0
+
+    @property
+    def packing(self) -> tuple:
+        """What packed values depend on."""
+        return self.dtype, self.batch, self.lanes
 
     @property
     def width(self) -> int:
@@ -127,11 +138,13 @@ def _follows(first, then) -> bool:
 
 
 def _by_size(streak: list, most: int) -> list[list]:
-    """7 by 3: 3 2 2; by 2: 2 2 2 1."""
-    found = []
-    while streak:
-        rest = len(streak)
-        take = most if most == 2 or rest % 3 == 0 or rest >= 5 else 2
-        found.append(streak[:take])
-        streak = streak[take:]
-    return found
+    """By 2: 2 2 2 1 of 7.  By 3: 3 2 2 of 7, 3 2 3 of 8: what two groups span is to fit L1."""
+    n = len(streak)
+    if most == 2 or n < 3:
+        sizes = [2] * (n // 2) + [1] * (n % 2)
+    else:
+        twos = -n % 3
+        threes = (n - 2 * twos) // 3
+        sizes = [3] * min(threes, 1) + [2] * twos + [3] * (threes - 1)
+    ends = list(itertools.accumulate(sizes, initial=0))
+    return [streak[i:j] for i, j in itertools.pairwise(ends)]
