@@ -84,11 +84,12 @@ class Side(NamedTuple):
     mode: int
 
 
-def natural(run: Run, rows: int) -> tuple[np.ndarray, np.ndarray]:
+def natural(run: Run, rows: int, kind: Class) -> tuple[np.ndarray, np.ndarray]:
     """Offsets of the rows and of the blocks in a vector: number (i, r, l) at (i*rows + r)*D + l."""
     A, D = run.fused.a, run.fused.d
     lane = (np.arange(A)[:, None] * (rows * D) + np.arange(D)).ravel()
-    return np.arange(rows) * D, lane
+    order = run.order(kind)
+    return np.arange(rows) * D, lane if order is None else lane[order]
 
 
 def side(row: np.ndarray, lane: np.ndarray, table: np.ndarray | None, kind: Class) -> Side:
@@ -123,10 +124,10 @@ def sides_of(parts: Sequence[Part], kind: Class) -> tuple[list[Side], list[Side]
     ins: list[Side] = []
     outs: list[Side] = []
     most = 0
-    before = natural(parts[0].run, parts[0].shape[0])
+    before = natural(parts[0].run, parts[0].shape[0], kind)
     for q, part in enumerate(parts):
         rows_out, rows_in = part.shape
-        row, lane = natural(part.run, rows_in)
+        row, lane = natural(part.run, rows_in, kind)
         if q == 0:
             ins.append(side(row, lane, part.index, kind))
         else:
@@ -139,7 +140,7 @@ def sides_of(parts: Sequence[Part], kind: Class) -> tuple[list[Side], list[Side]
             table[at if part.index is None else part.index[at]] = held[0] + held[1][:, None]
             outs.append(side(*before, table, kind))
             most = max(most, -(-part.run.blocks // width) * width * rows_in)
-        before = natural(part.run, rows_out)
+        before = natural(part.run, rows_out, kind)
     last = parts[-1].after
     inverse = None
     if last is not None:
@@ -223,7 +224,7 @@ class Program:
             sides += [self._at(row), self._at(lane), self._at(s.index), s.mode, len(row)]
         per_tile = copy.values.size // copy.values.shape[0]
         group = group_of(part, kind) if kind.batch else 1
-        far = int(copy.nbytes > FAR and kind.parts == 1)
+        far = int(copy.nbytes > FAR)
         wide = 0
         if kind.batch and all(step[0] == RADIX for step in steps):
             wide = WIDE | DIRECT_IN * direct(i, steps, True) | DIRECT_OUT * direct(o, steps, False)
@@ -269,7 +270,7 @@ class Program:
     def _diagonal(self, stage: Stage, run: Run, rows: int) -> tuple[np.ndarray, int]:
         """A diagonal in the order of the tiles: (tiles, rows, parts, width)."""
         kind, width = self.kind, self.kind.width
-        row, lane = natural(run, rows)
+        row, lane = natural(run, rows, kind)
         assert stage.values is not None
         values = stage.values.astype(kind.dtype)
         values = (values.conj() if stage.conj else values)[row + lane[:, None]]  # (blocks, rows)

@@ -71,7 +71,7 @@ thread_local Scratch between, tiles;
 
 // ---- one tile ------------------------------------------------------------------------------
 
-constexpr I VECTOR_TILE = 64 << 10, BATCH_TILE = 512 << 10;  // bytes
+constexpr I VECTOR_TILE = 64 << 10, L1_TILE = 16 << 10, BATCH_TILE = 512 << 10;  // bytes
 constexpr I VECTOR_UNITS = 16, BATCH_UNITS = 16;
 
 inline I within(I low, I n, I high) { return n < low ? low : n > high ? high : n; }
@@ -91,7 +91,8 @@ Cut cut_of(const Run& r, I k, const Header& h) {
   }
   // an array in Fortran order is turned in squares over so many blocks
   const I least = h.turned && (r.in.mode == LANES || r.out.mode == LANES) ? r.group : 1;
-  const I all = (k + W - 1) / W, tile = BATCH_TILE / (r.rows * E * S);
+  // what is applied factor by factor is to stay in L1
+  const I all = (k + W - 1) / W, tile = (r.wide ? BATCH_TILE : L1_TILE) / (r.rows * E * S);
   const I units = within(1, tile / least, all < BATCH_UNITS ? all : BATCH_UNITS);
   const I blocks = within(least, tile / units, r.group);
   return {units, blocks, size_t((blocks + 1) * (padded(r.rows) + 1) * units * E)};
@@ -149,6 +150,32 @@ void wide_tile(const Run& r, const Step* steps, const typename Tile<T, P>::Batch
   if (!out) M::scatter_columns(r.out, y, z, w, past);
 }
 
+// The last factor of a run, written to y itself; meanwhile the rows of the next block are asked for.
+template <class T, int P>
+void last_factor(const Run& r, const Step& t, const T* v, I l, const typename Tile<T, P>::Batch& z,
+                 Grid<const T> x, Grid<T> y, bool past, const T* w, const Shape& s) {
+  using M = Tile<T, P>;
+  const I* row = r.out.row;
+  T* to = y.p + r.out.lane[l] * y.step + z.c0 * P;
+  const bool more = l + 1 < r.lanes && !r.in.index && x.column == P;
+  const T* next = more ? x.p + r.in.lane[l + 1] * x.step + z.c0 * P : nullptr;
+  const I lines = z.units * M::E * I(sizeof(T)) / 64;
+  const auto ask = [&](I from, I count) {
+    if (next)
+      for (I k = from; k < from + count && k < r.in.rows; ++k)
+        for (I q = 0; q < lines; ++q)
+          __builtin_prefetch(reinterpret_cast<const char*>(next + r.in.row[k] * x.step) + 64 * q);
+  };
+  if (past && at_vector(to, y.step))
+    factor_to<T, P, true>(t, v, w, s, [&](I k, I u, const Num<T, P>& n) {
+      M::template pairs<true>(to + row[k] * y.step + u * M::E, n, z.conj);
+    }, ask);
+  else
+    factor_to<T, P, true>(t, v, w, s, [&](I k, I u, const Num<T, P>& n) {
+      M::pairs(to + row[k] * y.step + u * M::E, n, z.conj);
+    }, ask);
+}
+
 template <class T, int P>
 void batch_tile(const Run& r, const Step* steps, typename Tile<T, P>::Batch z, Grid<const T> x,
                 Grid<T> y, bool past, T* w) {
@@ -156,15 +183,18 @@ void batch_tile(const Run& r, const Step* steps, typename Tile<T, P>::Batch z, G
   if (z.pad) return wide_tile<T, P>(r, steps, z, x, y, past, w);
   const Shape s{z.units, z.units * M::E, false};
   M::gather_columns(r.in, x, z, w);
+  const Step& end = steps[r.steps - 1];
+  const bool direct = end.op == Op::factor && !r.out.index && y.column == P && z.count % width<T> == 0;
   T *spare = w + z.n * z.block, *first = w;
   for (I b = 0; b < z.n; ++b) {
     const T* v = static_cast<const T*>(r.values) + (z.l0 + b) * r.tile_values;
     T* mine = w + b * z.block;
-    T* done = apply<T, P, true>(steps, r.steps, v, z.l0 + b, mine, spare, s);
-    if (z.n == 1) first = done;
+    T* done = apply<T, P, true>(steps, r.steps - direct, v, z.l0 + b, mine, spare, s);
+    if (direct) last_factor<T, P>(r, end, v + end.values, z.l0 + b, z, x, y, past, done, s);
+    else if (z.n == 1) first = done;
     else if (done != mine) std::memcpy(mine, done, r.out.rows * s.row * sizeof(T));
   }
-  M::scatter_columns(r.out, y, z, first, past);
+  if (!direct) M::scatter_columns(r.out, y, z, first, past);
 }
 
 // Columns c0 .. c0 + count of blocks l0 .. l0 + n: whole vectors first, what is left over apart.
@@ -193,7 +223,7 @@ double nanoseconds(const Header& h, I k) {
 }
 
 // Bytes of a result, or of an intermediate one, that no cache holds until it is read.
-constexpr size_t PAST = 1 << 20;
+constexpr size_t PAST = 6 << 20;
 
 // Bytes of the intermediate results of a panel of columns that one thread takes through all runs.
 constexpr size_t PANEL = 4 << 20;
@@ -236,7 +266,8 @@ struct Execution {
       I width_of = I(PANEL / column) / W * W;
       const I share_of = (k / (2 * team) + W - 1) / W * W;
       if (width_of > share_of) width_of = share_of;
-      if (width_of >= 2 * W && k >= 2 * W * team) return by_panels(width_of);
+      const I least = h.turned ? W : 2 * W;  // columns far apart: the fewer at once the better
+      if (width_of >= least && k >= least * team) return by_panels(width_of);
     }
     // so many columns at a time that the intermediate results fit memory that is kept
     const I column = (h.runs > 2 ? 2 : 1) * h.mid * P * sizeof(T);
