@@ -151,7 +151,6 @@ def one_vector(limits, sizes):
             "float64": lambda: D @ d, "complex128": lambda: Z @ z,
             "read": limits.read(packed(A)), "read64": limits.read(packed(D)),
         }  # fmt: skip
-        others(calls, A, x, n)
         t = timed(calls)
         what = f"dyadic 2^{L}, one vector"
         show(what, t)
@@ -175,14 +174,14 @@ def one_vector(limits, sizes):
             row(what, "complex128 / complex64", t["complex128"] / t["complex64"], 2.2, False)
         elif L > 12:
             row(what, "read of the same bytes / float64", t["read64"] / t["float64"], 0.7, True)
-        if "lazylinop" in t:
-            row(what, "lazylinop / float32", t["lazylinop"] / t["lazyops"], 60, True)
+        others(A, x, n, what)
         few_columns(A, n, what)
         gc.collect()
 
 
-def others(calls, A, x, n):
-    """lazylinop, pyfaust and torch, where they are installed."""
+def others(A, x, n, what):
+    """lazylinop, pyfaust and torch, where they are installed; their threads spin: rounds apart."""
+    calls = {"lazyops": lambda: A @ x}
     if importlib.util.find_spec("lazylinop"):
         import lazylinop.butterfly as lb
         from lazylinop import LazyLinOp  # noqa: F401
@@ -206,6 +205,11 @@ def others(calls, A, x, n):
 
         values = [torch.from_numpy(np.array(f.values)) for f in A.factors]
         calls["torch einsum"] = lambda: _einsum(torch, values, torch.from_numpy(x))
+    if len(calls) > 1:
+        t = timed(calls)
+        show(f"{what}, peers", t)
+        if "lazylinop" in t:
+            row(what, "lazylinop / float32", t["lazylinop"] / t["lazyops"], 60, True)
 
 
 def _einsum(torch, values, y):

@@ -272,3 +272,84 @@ def test_extreme_scalars_and_empty_arrays_take_the_other_path():
     np.testing.assert_allclose((10**400 * 0 + 2) * A @ x, 2 * (A @ x))
     assert (A @ np.ones((8, 0))).shape == (8, 0)
     assert (A.astype("float32") @ np.ones(8, "int32")).dtype == "float64"
+
+
+def test_packing_can_be_refused():
+    A = chain(lo.Chain.square_dyadic(64), "float32")
+    B = lo.Product(A.factors, pack=False)
+    x = normal((64, 1), "float32")
+    for C in (B, B.H, B.T, 2 * B, B @ B, lo.simplify(lo.Identity(64) @ B), lo.Product((B, A))):
+        assert not C.pack
+        C @ x
+        assert not plans_of(C)
+    assert (A @ A).pack
+    assert "pack=False refuses packed copies" in lo.explain(B, like=x)
+    assert_within(B @ x, A.astype("float64") @ x.astype("float64"), A, x)
+
+
+@pytest.mark.parametrize("k", [1, 24])
+def test_memory_of_large_results_is_used_again_and_never_shared(k):
+    n = (16 << 20) // (8 * k) // 64 * 64
+    A = lo.Product((lo.KroneckerSparse(np.full((n // 64, 64, 64, 1), 1 / 64)), lo.Scalar(n, 2.0)))
+    x = normal((n, k), "float64")
+    y, z = A @ x, A @ x
+    assert not np.may_share_memory(y, z)
+    np.testing.assert_array_equal(y, z)
+    kept = y[::2]
+    want = kept.copy()
+    del y
+    w = A @ (2 * x)  # must not write where `kept` looks
+    np.testing.assert_array_equal(kept, want)
+    assert w.flags.writeable
+
+
+def test_memory_comes_back_and_is_bounded():
+    from lazyops.kernels import memory
+
+    memory.free.clear()
+    y = memory.result((1 << 20, 2), np.dtype("float64"), False)
+    assert y.ctypes.data % 64 == 0
+    address = y.ctypes.data
+    del y
+    assert len(memory.free) == 1
+    z = memory.result((2, 1 << 20), np.dtype("float64"), True)
+    assert z.ctypes.data == address
+    assert z.flags.f_contiguous
+    del z
+    held = memory.LIMIT
+    try:
+        memory.LIMIT = 0
+        memory.free.clear()
+        memory.result((1 << 20, 2), np.dtype("float64"), False)
+        assert not memory.free
+    finally:
+        memory.LIMIT = held
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "k"), [(128, 9), (128, 130), (1 << 13, 40), (1 << 14, 72)])
+def test_wide_tiles_in_every_order_exactly(n, k, dtype):
+    """Values are units and x is small whole numbers: every sum is exact, whatever the order."""
+    rng = np.random.default_rng(n + k)
+    units = [1, -1, 1j, -1j] if np.dtype(dtype).kind == "c" else [1, -1]
+    factors = [
+        lo.KroneckerSparse(rng.choice(units, tuple(p)).astype(dtype))
+        for p in lo.Chain.square_dyadic(n)
+    ]
+    C, P = lo.Product(tuple(factors)), lo.Permutation(rng.permutation(n))
+    x = rng.integers(-3, 4, (n, k)).astype(dtype)
+    products = (C, C @ lo.Permutation.bit_reversal(n), P @ C @ P)
+    for A in products if n < 1000 else products[1:2]:
+        for B in (A, A.H, A.conj()):
+            z = one_by_one(B, x.astype("complex128" if x.dtype.kind == "c" else "float64"))
+            for layout in LAYOUTS.values():
+                np.testing.assert_array_equal(B @ layout(x), z)
+
+
+def test_a_folded_reversal_moves_whole_vectors():
+    A = chain(lo.Chain.square_dyadic(1 << 12), "complex64") @ lo.Permutation.bit_reversal(1 << 12)
+    x = normal((1 << 12, 1), "complex64")
+    for B in (A, A.H):
+        B @ x
+        (step,) = plans_of(B)[0].steps
+        assert all(s.mode for s in step.program.sides)

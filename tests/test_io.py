@@ -88,7 +88,8 @@ def test_every_class_is_either_saved_or_refused_by_name():
 @pytest.mark.parametrize("name", sorted(kinds.KINDS))
 def test_the_table_names_every_field(name):
     kind = kinds.KINDS[name]
-    assert set(kind.fields) == {f.name for f in dataclasses.fields(kind.cls)}
+    how = {"pack"}  # how a product runs is not what it is
+    assert set(kind.fields) == {f.name for f in dataclasses.fields(kind.cls)} - how
     assert kind.cls.__name__ == name
 
 

@@ -38,6 +38,7 @@ def _node(i: int, record: Record, tensors: Tensors) -> list:
     fields = {
         f: _encode(plain(value, KINDS[name].fields[f]), f"{i}.{f}", tensors)
         for f, value in record.fields.items()
+        if f in KINDS[name].fields  # how a product runs (pack) is not what it is
     }
     return [name, fields]
 

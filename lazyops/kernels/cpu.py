@@ -47,6 +47,7 @@ class Library(NamedTuple):
     threads: Any  # () -> the number in force
     chain: Any  # (address of a program, x, y) -> Outcome
     vector_bytes: int  # of the vectors that the kernels are written in
+    pack: Any  # (values, blocks, numbers, out, at, run, every, conj) -> Outcome
     read: Any  # (array) -> Outcome: every byte once, on all threads
     multiply_add: Any  # (rounds, parts) -> floating-point operations done, on all threads
     distance: Any  # (rounds) -> ns of a cache line to another thread and back
@@ -127,6 +128,7 @@ def load(level: str, path: str) -> Library:
     chain = library.lazyops_chain
     chain.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
     chain.restype = ctypes.c_int
+    library.lazyops_pack.argtypes = [ctypes.py_object] * 4 + [ctypes.c_int64] * 3 + [ctypes.c_int]
     library.lazyops_read.argtypes = [ctypes.py_object]
     library.lazyops_multiply_add.argtypes = [ctypes.c_int64, ctypes.c_int]
     library.lazyops_multiply_add.restype = ctypes.c_double
@@ -141,6 +143,7 @@ def load(level: str, path: str) -> Library:
         library.lazyops_threads,
         chain,
         library.lazyops_vector_bytes(),
+        library.lazyops_pack,
         library.lazyops_read,
         library.lazyops_multiply_add,
         library.lazyops_distance,
@@ -185,6 +188,17 @@ def ks_matmat(values: Array, x: Array, transpose: bool = False, conj: bool = Fal
     if isinstance(found, str):
         raise RuntimeError(found)
     return run(found.ks_matmat, values, x, transpose, conj)
+
+
+def pack(values, blocks, numbers, out, at: int, run: int, every: int, conj: bool) -> None:
+    """Number e of block k, ``values.flat[blocks[k] + numbers[e]]``, goes to tile ``k // width``,
+    place ``at + e // run * every + e % run``, lane ``k % width`` of `out`."""
+    found = library()
+    if isinstance(found, str):
+        raise RuntimeError(found)
+    outcome = found.pack(values, blocks, numbers, out, at, run, every, int(conj))
+    if outcome:
+        raise ValueError(f"cannot pack {values.dtype} {values.shape} into {out.shape}: {outcome}")
 
 
 def run(compiled: Any, values: Array, x: Array, transpose: bool, conj: bool) -> Array:

@@ -14,10 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import cpu
+from .memory import aligned
 from .runs import Class, Run
 from .stage import Stage
 
-__all__ = ["Block", "Packed", "aligned", "pack", "packed"]
+__all__ = ["Block", "Packed", "pack", "packed"]
 
 
 class Block(NamedTuple):
@@ -61,24 +63,24 @@ def packed(run: Run, blocks: Sequence[Block], kind: Class) -> Packed:
 
 def pack(run: Run, blocks: Sequence[Block], kind: Class) -> np.ndarray:
     """(tiles, numbers, parts, width) of the real dtype, aligned to a cache line."""
-    width = kind.width
-    tiles = -(-run.blocks // width)
-    sizes = [len_of(b, run) for b in blocks]
-    real = np.float32 if kind.size == 4 else np.float64
-    shape = (tiles, sum(sizes), kind.parts, width)
-    out = aligned(shape, real)
-    if run.blocks % width:
-        out[-1] = 0
+    tiles = -(-run.blocks // kind.width)
+    numbers = sum(len_of(b, run) for b in blocks)
+    out = aligned(
+        (tiles, numbers, kind.parts, kind.width), np.float32 if kind.size == 4 else np.float64
+    )
     order = run.order(kind)
-    for block, size in zip(blocks, sizes, strict=True):
-        at = block.offset
-        if len(block.stages) == 1:
-            _put(out[:, at : at + size], _in_order(block.stages[0], run, 1, 0), kind, order)
-            continue
+    for block in blocks:
         s = len(block.stages)
-        target = out[:, at : at + size].reshape(tiles, -1, s, size_of_stage(s), kind.parts, width)
+        every = len_of(block, run) if s == 1 else s * size_of_stage(s)
         for q, stage in enumerate(block.stages):
-            _put(target[:, :, q], _in_order(stage, run, s, q), kind, order)
+            # a real factor among complex ones is complex here
+            values = np.ascontiguousarray(stage.values, kind.dtype)
+            from_block, from_number = _offsets(stage, run, s, q)
+            cpu.pack(
+                values, from_block if order is None else from_block[order], from_number, out,
+                block.offset + (q * size_of_stage(s) if s > 1 else 0),
+                every // s, every, stage.conj,
+            )  # fmt: skip
     return out
 
 
@@ -93,39 +95,26 @@ def len_of(block: Block, run: Run) -> int:
     return entries // run.blocks
 
 
-def _in_order(stage: Stage, run: Run, s: int, q: int) -> np.ndarray:
-    """Values as (blocks, groups, ..., numbers): those of stage q of a group of s."""
-    values = stage.values.transpose(0, 2, 1, 3) if stage.transpose else stage.values
-    values = values.conj() if stage.conj else values
-    a, b, c, d = values.shape
+def _offsets(stage: Stage, run: Run, s: int, q: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where in a C array of values each block begins, and each number of a block in the order in
+    which it is read: that of stage q of a group of s."""
+    a, b, c, d = stage.pattern
     A, D = run.fused.a, run.fused.d
-    if s == 1:
-        v = values.reshape(A, a // A, b, c, d // D, D)
-        return v.transpose(0, 5, 1, 4, 2, 3).reshape(run.blocks, -1)
+    # steps of the indices of the factor as it acts
+    row, column = (d, b * d) if stage.transpose else (c * d, d)
     high, low = 1 << (s - 1 - q), 1 << q
-    v = values.reshape(A, a // A // high, high, b, c, low, d // D // low, D)
-    v = v.transpose(0, 7, 1, 6, 2, 5, 3, 4)
-    return v.reshape(run.blocks, -1, size_of_stage(s))
+    outer, inner = a // A, d // D
+    block = _sums((A, outer * b * c * d), (D, 1))
+    number = _sums(
+        (outer // high, high * b * c * d), (inner // low, D),
+        (high, b * c * d), (low, inner // low * D), (b, row), (c, column),
+    )  # fmt: skip
+    return block, number
 
 
-def _put(target: np.ndarray, v: np.ndarray, kind: Class, order: np.ndarray | None) -> None:
-    """Into (tiles, ..., parts, width) from (blocks, ...), blocks in this order."""
-    v = v if order is None else v[order]
-    tiles, width, blocks = target.shape[0], target.shape[-1], v.shape[0]
-    full = blocks // width
-    parts = (v.real, v.imag) if kind.parts == 2 else (v,)
-    for p, part in enumerate(parts):
-        inner = part.shape[1:]
-        view = np.moveaxis(target[..., p, :], -1, 1)  # (tiles, width, ...)
-        view[:full] = part[: full * width].reshape(full, width, *inner)
-        if full < tiles:
-            view[full, : blocks - full * width] = part[full * width :]
-
-
-def aligned(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """An empty array that begins at a cache line."""
-    dtype = np.dtype(dtype)
-    count = int(np.prod(shape, dtype=np.int64))
-    raw = np.empty(count * dtype.itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + count * dtype.itemsize].view(dtype).reshape(shape)
+def _sums(*axes: tuple[int, int]) -> np.ndarray:
+    """All sums of one multiple of each step, (count, step), the last axis fastest."""
+    total = np.zeros(1, np.int64)
+    for count, step in axes:
+        total = (total[:, None] + np.arange(count, dtype=np.int64) * step).ravel()
+    return total

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import _array
 from . import cpu
-from .packing import aligned
+from .memory import LARGE, result
 from .program import Part, Program, parts_of
 from .runs import Class
 from .stage import Group, Stage, groups, is_complex, result_dtype
@@ -24,7 +24,6 @@ __all__ = ["Plan", "Step", "obstacle", "plan", "shape_class"]
 FEW = 8  # columns up to which lanes are blocks; beyond, they are columns
 WASTE = 4.0  # padding of lanes from which a lone factor is left to the single-factor kernel
 PIECE = 512  # bytes side by side in memory that are worth having
-LARGE = 8 << 20  # bytes of a result that is worth aligned memory
 DTYPES = cpu.DTYPES.split(", ")
 ndarray, empty = np.ndarray, np.empty
 
@@ -116,7 +115,7 @@ class Plan:
     def _run(self, address: int, rows: int, x: np.ndarray) -> np.ndarray:
         shape = (rows, x.shape[1])
         if rows * x.shape[1] * x.itemsize > LARGE:
-            y = aligned(shape[::-1], x.dtype).T if self.fortran else aligned(shape, x.dtype)
+            y = result(shape, x.dtype, self.fortran)
         else:
             y = empty(shape, x.dtype, "F" if self.fortran else "C")
         outcome = self._chain(address, x, y)  # type: ignore[misc]

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .packing import Block, Packed, aligned, len_of, packed
+from .memory import aligned
+from .packing import Block, Packed, len_of, packed
 from .runs import Class, Run, cut, radix_groups
 from .stage import Group, Stage
 
@@ -82,6 +83,7 @@ class Side(NamedTuple):
     lane: np.ndarray  # (lanes,)
     index: Any  # (lanes, rows) or None
     mode: int
+    pick: Any = None  # (rows,) in the order of memory, in mode ROWS
 
 
 def natural(run: Run, rows: int, kind: Class) -> tuple[np.ndarray, np.ndarray]:
@@ -100,19 +102,21 @@ def side(row: np.ndarray, lane: np.ndarray, table: np.ndarray | None, kind: Clas
         if not np.array_equal(where, new_row + new_lane[:, None]):
             return Side(row, lane, np.ascontiguousarray(table, np.int64), BY_NUMBER)
         row, lane = new_row, new_lane
-    return Side(row, lane, None, _mode(row, lane, kind))
+    return Side(row, lane, None, *_mode(row, lane, kind))
 
 
-def _mode(row: np.ndarray, lane: np.ndarray, kind: Class) -> int:
+def _mode(row: np.ndarray, lane: np.ndarray, kind: Class) -> tuple[int, np.ndarray | None]:
+    """How numbers are moved: neighbouring lanes, or neighbouring rows (and in which order)."""
     w, chunk = kind.lanes, kind.lanes // kind.parts
     full = lane[: len(lane) // w * w].reshape(-1, w)
     if len(full) and np.array_equal(full, full[:, :1] + np.arange(w)):
-        return LANES
+        return LANES, None
     if len(row) % chunk == 0:
-        pieces = row.reshape(-1, chunk)
+        pick = np.arange(len(row)) if kind.batch else np.argsort(row, kind="stable")
+        pieces = row[pick].reshape(-1, chunk)
         if np.array_equal(pieces, pieces[:, :1] + np.arange(chunk)):
-            return ROWS
-    return BY_NUMBER
+            return ROWS, pick
+    return BY_NUMBER, None
 
 
 def sides_of(parts: Sequence[Part], kind: Class) -> tuple[list[Side], list[Side], int]:
@@ -170,7 +174,9 @@ def direct(s: Side, steps: Sequence[Sequence[int]], first: bool) -> bool:
     _, _, count, _, delta, *_ = steps[0 if first else -1]
     rows = s.row.reshape(-1, 1 << count, delta)
     j = np.arange(1 << count)
-    bits = sum((j >> q & 1)[None, :, None] * (rows[:, 1 << q, None] - rows[:, :1]) for q in range(count))
+    bits = sum(
+        (j >> q & 1)[None, :, None] * (rows[:, 1 << q, None] - rows[:, :1]) for q in range(count)
+    )
     return bool(np.array_equal(rows - rows[:, :1], bits))
 
 
@@ -185,6 +191,7 @@ class Program:
         self.keep: list[Any] = []
         self.packed: list[Packed] = []
         ins, outs, mid = sides_of(parts, kind)
+        self.sides = [*ins, *outs]
         records, steps = [], []  # type: ignore[var-annotated]
         for part, i, o in zip(parts, ins, outs, strict=True):
             mine = self._steps(part)
@@ -221,7 +228,14 @@ class Program:
         sides = []
         for s in (i, o):
             row, lane = (np.asarray(t, np.int64) for t in (s.row, s.lane))
-            sides += [self._at(row), self._at(lane), self._at(s.index), s.mode, len(row)]
+            sides += [
+                self._at(row),
+                self._at(lane),
+                self._at(s.index),
+                s.mode,
+                len(row),
+                self._at(s.pick),
+            ]
         per_tile = copy.values.size // copy.values.shape[0]
         group = group_of(part, kind) if kind.batch else 1
         far = int(copy.nbytes > FAR)

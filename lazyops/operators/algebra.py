@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,17 +22,39 @@ from .scalar import Identity, Scalar
 class Product(LinearOperator):
     """``factors[0] @ factors[1] @ ...``; products among the factors are flattened.
 
+    Parameters
+    ----------
+    factors : sequence of LinearOperator
+    pack : bool
+        Whether Kronecker-sparse factors may be copied into the order in which they are read,
+        which makes products several times as fast and takes as much memory again.  False where
+        memory is short; it stays with what is made of the product.
+
     Raises
     ------
     ValueError
         If there is no factor or neighbouring sizes differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lazyops import KroneckerSparse
+    >>> K = KroneckerSparse(np.ones((2, 2, 2, 2)))
+    >>> A = Product((K, K), pack=False)
+    >>> y = A @ np.ones(8)
+    >>> A.nbytes == A.values_nbytes
+    True
     """
 
     factors: tuple[LinearOperator, ...]
+    pack: bool = field(default=True, kw_only=True)
     precedence = 2
 
     def __post_init__(self, copy: bool):
-        factors = _flat(Product, "factors", _operators("a product", self.factors))
+        given = _operators("a product", self.factors)
+        if not all(f.pack for f in given if isinstance(f, Product)):
+            self.__dict__["pack"] = False
+        factors = _flat(Product, "factors", given)
         for left, right in itertools.pairwise(factors):
             _check_meet(left, right)
         object.__setattr__(self, "factors", factors)
@@ -47,6 +69,9 @@ class Product(LinearOperator):
         a = left.factors if isinstance(left, Product) else (left,)
         b = right.factors if isinstance(right, Product) else (right,)
         object.__setattr__(self, "factors", a + b)
+        object.__setattr__(
+            self, "pack", getattr(left, "pack", True) and getattr(right, "pack", True)
+        )
         self._settle(*_joined(left, right, (left.shape[0], right.shape[1])))
         self._all_leaves = _leaves_only(left) and _leaves_only(right)
         self.makes_new = a[0].makes_new
@@ -59,7 +84,7 @@ class Product(LinearOperator):
     def _with_operands(self, operands):
         if all(new is old for new, old in zip(operands, self.factors, strict=True)):
             return self
-        return Product(tuple(operands))
+        return Product(tuple(operands), pack=self.pack)
 
     def _shape(self):
         return self.factors[0].shape[0], self.factors[-1].shape[1]
@@ -80,7 +105,7 @@ class Product(LinearOperator):
         return x
 
     def _adjoint(self, *adjoints):
-        return Product(tuple(reversed(adjoints)))
+        return Product(tuple(reversed(adjoints)), pack=self.pack)
 
     def _facts(self, *operands):
         unitary = True if all(o["unitary"] for o in operands) else None

@@ -70,7 +70,7 @@ def plan_for(op: LinearOperator, at: int, link: tuple, x: np.ndarray) -> Plan | 
     key = ("plan", at, x.dtype, *shape_class(x.shape[1], x.strides, x.itemsize))
     found = op._cache.get(key)
     if found is None:
-        found = op._cache.setdefault(key, make_plan(link, x))
+        found = op._cache.setdefault(key, make_plan(link, x) if op.pack else NO_PLAN)
     return None if found is NO_PLAN else found
 
 

@@ -49,6 +49,7 @@ def _steps(A: LinearOperator, x: np.ndarray) -> list[str]:
         found = plan_for(A, at, link, x)
         if found is None:
             why = plan_obstacle([s for f in link if (s := f._stage()) is not None], x)
+            why = why or "pack=False refuses packed copies"
             lines.append(f"{len(link)} factors, each by itself: {why}")
         else:
             lines += [line for step in found.steps for line in _of_step(step, x.shape[1])]

@@ -98,12 +98,16 @@ def _simplify_node(node, operands, rules: Rules, log: Log) -> LinearOperator:
     node = node._with_operands(operands)
     if isinstance(node, Product):
         factors = _rewrite_neighbours(node.factors, rules.products, rules, log)
-        return node if _same(factors, node.factors) else compose(*factors)
+        return node if _same(factors, node.factors) else _packed_as(node, compose(*factors))
     if isinstance(node, Sum):
         terms = _rewrite_terms(node, rules, log)
         return node if _same(terms, node.terms) else add(*terms)
     new = _first_that_applies(rules.nodes, (node,), log)
     return node if new is None else _renewed(new, (node,), rules, log)[0]
+
+
+def _packed_as(node: Product, new: LinearOperator) -> LinearOperator:
+    return new if node.pack or not isinstance(new, Product) else Product(new.factors, pack=False)
 
 
 def _rewrite_terms(node: Sum, rules: Rules, log: Log) -> list[LinearOperator]:

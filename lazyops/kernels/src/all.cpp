@@ -2,3 +2,4 @@
 #include "ks_matmat.cpp"
 #include "chain.cpp"
 #include "limits.cpp"
+#include "pack.cpp"

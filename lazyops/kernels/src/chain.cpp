@@ -244,17 +244,8 @@ struct Execution {
       : h(g.head), runs(g.runs), all(reinterpret_cast<const Step*>(g.runs + h.runs)), x(x), y(y),
         k(k), team(team_for(nanoseconds<T, P>(h, k))) {}
 
-  size_t scratch(I columns) const {
-    size_t most = 0;
-    for (I q = 0; q < h.runs; ++q) {
-      const size_t need = cut_of<T, P>(runs[q], columns, h).scratch;
-      if (need > most) most = need;
-    }
-    return most * sizeof(T);
-  }
-
-  T* tile_memory(I columns) {
-    T* w = static_cast<T*>(tiles.of(scratch(columns)));
+  T* tile_memory(size_t numbers) {
+    T* w = static_cast<T*>(tiles.of(numbers * sizeof(T)));
     if (!w) bad.store(true, std::memory_order_relaxed);
     return w;
   }
@@ -288,7 +279,7 @@ struct Execution {
       const Grid<T> out = q + 1 == h.runs ? y : Grid<T>{mid + (q & 1) * half, P, h.mid * P};
       const Cut cut = cut_of<T, P>(r, k, h);
       share((r.lanes + W - 1) / W, team, [&](I from, I to) {
-        T* w = tile_memory(k);
+        T* w = tile_memory(cut.scratch);
         for (I t = from; w && t < to; ++t)
           vector_tile<T, P>(r, all + r.steps_at, t, in, out, k, cut, w);
         tiles.rest();
@@ -320,9 +311,14 @@ struct Execution {
   bool by_panels(I width_of) {
     const size_t half = size_t(h.mid) * width_of * P;
     const bool past = size_t(h.rows) * k * P * sizeof(T) > PAST;
+    size_t most = 0;
+    for (I q = 0; q < h.runs; ++q) {
+      const size_t need = cut_of<T, P>(runs[q], width_of, h).scratch;
+      if (need > most) most = need;
+    }
     share((k + width_of - 1) / width_of, team, [&](I from, I to) {
       T* mid = static_cast<T*>(between.of(2 * half * sizeof(T)));
-      T* w = mid ? tile_memory(width_of) : nullptr;
+      T* w = mid ? tile_memory(most) : nullptr;
       if (!w) return bad.store(true, std::memory_order_relaxed);
       for (I panel = from; panel < to; ++panel) {
         const I c0 = panel * width_of, count = k - c0 < width_of ? k - c0 : width_of;
@@ -361,7 +357,7 @@ struct Execution {
       const bool past = (last ? size_t(h.rows) * k * P * sizeof(T) : bytes) > PAST;
       const Cut cut = cut_of<T, P>(r, count, h);
       share(tile_count(r, cut, count), team, [&](I from, I to) {
-        T* w = tile_memory(count);
+        T* w = tile_memory(cut.scratch);
         if (w) tiles_of(r, cut, from, to, 0, count, in, out, past, w);
         if (past) fence();
         tiles.rest();

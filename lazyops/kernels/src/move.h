@@ -11,6 +11,7 @@ enum Mode : I { SCALAR = 0, LANES = 1, ROWS = 2 };
 struct Side {
   const I *row, *lane, *index;  // index: nullptr, or a map of row + lane
   I mode, rows;
+  const I* pick;  // ROWS, lanes are blocks: the rows in the order of memory
 };
 
 // Where row r of a padded tile lies. Rows a power of two apart fall into one set of a cache: after
@@ -77,11 +78,12 @@ struct Tile {
     for (I r = 0; r < s.rows; r += W / P) {
       Vec<T> q[W];
 #pragma GCC unroll 16
-      for (int j = 0; j < W; ++j) q[j] = Lane<T>::load(x + (s.lane[l0 + j] + s.row[r]) * P);
+      for (int j = 0; j < W; ++j)
+        q[j] = Lane<T>::load(x + (s.lane[l0 + j] + s.row[s.pick[r]]) * P);
       transpose<T>(q);
 #pragma GCC unroll 16
       for (int j = 0; j < W; ++j)
-        Lane<T>::store(w + (r + j / P) * row + (j % P) * W, P == 2 && (j & 1) && conj ? -q[j] : q[j]);
+        Lane<T>::store(w + s.pick[r + j / P] * row + (j % P) * W, P == 2 && (j & 1) && conj ? -q[j] : q[j]);
     }
   }
 
@@ -90,12 +92,13 @@ struct Tile {
       Vec<T> q[W];
 #pragma GCC unroll 16
       for (int j = 0; j < W; ++j) {
-        q[j] = Lane<T>::load(w + (r + j / P) * row + (j % P) * W);
+        q[j] = Lane<T>::load(w + s.pick[r + j / P] * row + (j % P) * W);
         if (P == 2 && (j & 1) && conj) q[j] = -q[j];
       }
       transpose<T>(q);
 #pragma GCC unroll 16
-      for (int j = 0; j < W; ++j) Lane<T>::store(y + (s.lane[l0 + j] + s.row[r]) * P, q[j]);
+      for (int j = 0; j < W; ++j)
+        Lane<T>::store(y + (s.lane[l0 + j] + s.row[s.pick[r]]) * P, q[j]);
     }
   }
 
@@ -148,7 +151,8 @@ struct Tile {
         const T* x = g.p + offset(s, r, z.l0 + b) * g.step + z.c0 * g.column;
         T* out = w + z.place(r, b);
         for (I u = 0; u < full; ++u) put(out + u * E, planar(x + u * E, z.conj));
-        for (I u = full; u < z.units; ++u)
+        if (g.column == P && full < z.units) put(out + full * E, planar_first(x + full * E, z.count - full * W, z.conj));
+        else for (I u = full; u < z.units; ++u)
           for (I j = 0; j < W; ++j) {
             const I c = u * W + j;
             const bool in = c < z.count;
@@ -174,7 +178,8 @@ struct Tile {
         const T* in = w + z.place(r, b);
         if (far) for (I u = 0; u < full; ++u) pairs<true>(y + u * E, get<T, P>(in + u * E), z.conj);
         else for (I u = 0; u < full; ++u) pairs(y + u * E, get<T, P>(in + u * E), z.conj);
-        for (I c = full * W; c < z.count; ++c) {
+        if (g.column == P && full < z.units) pairs_first(y + full * E, get<T, P>(in + full * E), z.count - full * W, z.conj);
+        else for (I c = full * W; c < z.count; ++c) {
           const T* q = in + c / W * E + c % W;
           y[c * g.column] = q[0];
           if (P == 2) y[c * g.column + 1] = z.conj ? -q[W] : q[W];
@@ -242,6 +247,31 @@ struct Tile {
     } else {
       const Vec<T> a = Lane<T>::load(x), b = Lane<T>::load(x + W), im = Shuffle<T>::odds(a, b);
       return {{Shuffle<T>::evens(a, b), conj ? -im : im}};
+    }
+  }
+
+  // The first n < W of them.
+  static INLINE Num<T, P> planar_first(const T* x, I n, bool conj) {
+    if constexpr (P == 1) {
+      return {{load_first<T>(x, n)}};
+    } else {
+      const I reals = 2 * n;
+      const Vec<T> a = reals >= W ? Lane<T>::load(x) : load_first<T>(x, reals),
+                   b = reals > W ? load_first<T>(x + W, reals - W) : Lane<T>::splat(0);
+      const Vec<T> im = Shuffle<T>::odds(a, b);
+      return {{Shuffle<T>::evens(a, b), conj ? -im : im}};
+    }
+  }
+
+  static INLINE void pairs_first(T* y, const Num<T, P>& n, I count, bool conj) {
+    if constexpr (P == 1) {
+      store_first<T>(y, n.p[0], count);
+    } else {
+      const Vec<T> im = conj ? -n.p[P - 1] : n.p[P - 1];
+      const I reals = 2 * count;
+      if (reals >= W) Lane<T>::store(y, Shuffle<T>::first(n.p[0], im));
+      else store_first<T>(y, Shuffle<T>::first(n.p[0], im), reals);
+      if (reals > W) store_first<T>(y + W, Shuffle<T>::second(n.p[0], im), reals - W);
     }
   }
 

@@ -33,7 +33,7 @@ constexpr int MOST_THREADS = 64;
 constexpr double LOOK_OUT = 100e3;  // ns that a worker spins for the next piece of work
 // ns of work from which a team pays: with workers that are awake, with products that follow each
 // other within FOLLOWS, and alone (benchmarks/cpu.py --only threads).
-constexpr double LONG_WAIT = 150e3, AVOID = 20e6, AVOID_MOST = 1e9;
+constexpr double LONG_WAIT = 150e3, AVOID = 20e6, AVOID_MOST = 100e6;
 constexpr double AWAKE = 8e3, FOLLOWING = 20e3, ASLEEP = 200e3, FOLLOWS = 300e3;
 
 // ---- how many ----------------------------------------------------------------------------

@@ -124,6 +124,45 @@ INLINE void transpose(Vec<T>* r) {
   }
 }
 
+// The first n < W numbers; the others are 0 (load) or stay as they are in memory (store).
+template <class T>
+INLINE Vec<T> load_first(const T* p, I n) {
+#if defined(__AVX512F__)
+  Vec<T> v;
+  if constexpr (sizeof(T) == 4) {
+    const __m512 m = _mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p);
+    std::memcpy(&v, &m, sizeof v);
+  } else {
+    const __m512d m = _mm512_maskz_loadu_pd(__mmask8((1u << n) - 1), p);
+    std::memcpy(&v, &m, sizeof v);
+  }
+  return v;
+#else
+  T w[width<T>] = {};
+  for (I j = 0; j < n; ++j) w[j] = p[j];
+  return Lane<T>::load(w);
+#endif
+}
+
+template <class T>
+INLINE void store_first(T* p, Vec<T> v, I n) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    __m512 m;
+    std::memcpy(&m, &v, sizeof v);
+    _mm512_mask_storeu_ps(p, __mmask16((1u << n) - 1), m);
+  } else {
+    __m512d m;
+    std::memcpy(&m, &v, sizeof v);
+    _mm512_mask_storeu_pd(p, __mmask8((1u << n) - 1), m);
+  }
+#else
+  T w[width<T>];
+  Lane<T>::store(w, v);
+  for (I j = 0; j < n; ++j) p[j] = w[j];
+#endif
+}
+
 // Past the caches; p is aligned to a vector.
 template <class T>
 INLINE void stream(T* p, Vec<T> v) {
