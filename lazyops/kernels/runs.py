@@ -72,7 +72,7 @@ class Run(NamedTuple):
         of memory as any others.
         """
         A, D = self.fused.a, self.fused.d
-        if kind.batch or D >= kind.lanes or A == 1 or math.prod(self.digits) != A:
+        if kind.batch or kind.lanes <= D or A == 1 or math.prod(self.digits) != A:
             return None
         i = np.arange(A).reshape(self.digits)
         i = i.transpose(*reversed(range(i.ndim))).reshape(A, 1)
