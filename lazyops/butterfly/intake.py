@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._array import is_array, to_numpy
+from ..operators import LinearOperator, aslinearoperator
 from .splits import Matrix
 
 PANEL = 1 << 20  # entries read at a time
@@ -54,9 +55,16 @@ def take_in(A: Any) -> Intake:
     return Intake(Matrix(array, double, exponent), math.sqrt(power), work)
 
 
+def known_by_products(A: Any) -> LinearOperator | None:
+    """`A` as an operator if it is one, of any library; None for what has entries."""
+    if is_array(A) or not hasattr(A, "matvec"):
+        return None
+    return aslinearoperator(A)
+
+
 def as_matrix(A: Any) -> np.ndarray:
     """`A` as a 2-D NumPy array of numbers, without a copy where that can be."""
-    if hasattr(A, "matvec") or (hasattr(A, "to_dense") and not is_array(A)):
+    if known_by_products(A) is not None:
         raise TypeError(
             f"factorize reads the entries of a matrix, and {type(A).__name__} is known by its "
             "products only: pass A.to_dense()"
