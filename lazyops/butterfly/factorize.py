@@ -13,7 +13,7 @@ from .._array import is_array, is_numpy
 from ..operators import Dense, KroneckerSparse, LinearOperator, Permutation, Product
 from ..pattern import Chain
 from .hierarchical import ORDERS, Cores
-from .intake import Intake, known_by_products, take_in
+from .intake import Intake, known_by_products, reads_by_panels, take_in
 from .run import Outcome, Progress, Split, Step, Task, padded_to, run
 from .survey import Candidate, Plan, best_permutation, best_plan, smallest_permutation
 from .svd import NoStructure
@@ -82,6 +82,7 @@ def factorize(
     progress: bool = False,
     callback: Callable[[Step], object] | None = None,
     oversampling: int = 1,
+    checkpoint: Any = None,
     rng: Any = None,
 ) -> Factorization:
     """Approximate a matrix by a product of Kronecker-sparse factors, with an error certificate.
@@ -108,6 +109,10 @@ def factorize(
         Called with a `Step` after each split; returning True stops there.
     oversampling : int
         Gaussian vectors beyond the rank, for each class of an operator known by its products.
+    checkpoint : path, optional
+        A folder: the array is read once, panel by panel, each finished panel is kept there, and
+        a second call with the same arguments goes on where the first one was interrupted.  Arrays
+        of zarr and dask, and memory maps larger than half the free memory, are read so anyway.
     rng : int, Generator or None
         For the random samples and sketches; None is a fixed seed.
 
@@ -136,6 +141,17 @@ def factorize(
             return factorize_operator(
                 operator, shaped, tol,
                 permutation=permutation, oversampling=oversampling,
+                rng=generator, line=line, callback=callback,
+            )  # fmt: skip
+        if reads_by_panels(A, checkpoint):
+            from .panels import factorize_panels
+
+            shaped = (
+                None if chain is None else _checked_chain(chain, (int(A.shape[0]), int(A.shape[1])))
+            )
+            return factorize_panels(
+                A, shaped, tol,
+                permutation=permutation, checkpoint=checkpoint,
                 rng=generator, line=line, callback=callback,
             )  # fmt: skip
         line.say("factorize: reading the matrix")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._array import to_numpy
-from ..operators import KroneckerSparse, LinearOperator, Permutation, Product
+from ..operators import LinearOperator
 from ..pattern import Chain
 from .discover import Sketched, for_chain, untold
 from .estimate import CONFIDENCE, error_factor, gaussian
@@ -18,7 +18,7 @@ from .hierarchical import Cores, padded
 from .intake import working_dtype
 from .rounding import coarsened, fewest_entries, lower_ranks, norm_of, orthonormalised
 from .run import Ledger, Progress, Split, Step, _scaled_back
-from .sketch import Middle, Products, Spend, nystrom
+from .sketch import Middle, Products, Spend, butterfly, nystrom
 
 NOISE = 1e-10  # a relative error from which on more columns may not help: rounding
 FLOOR = 1e-14  # of the norm: what products in double precision are trusted with, at each split
@@ -208,17 +208,8 @@ def _zero(chain: Chain, middle: Middle) -> Attempt:
 # -- results -------------------------------------------------------------------------------
 
 
-def _butterfly(values: list[np.ndarray], middle: Middle) -> LinearOperator:
-    factors: list[LinearOperator] = [KroneckerSparse(v, copy=False) for v in values]
-    if middle.reverse_rows:
-        factors.insert(0, Permutation(np.argsort(middle.rows)))  # W = A[rows]: A = W[inverse]
-    if middle.reverse_columns:
-        factors.append(Permutation(middle.columns))
-    return factors[0] if len(factors) == 1 else Product(factors)
-
-
 def _applied(values: list[np.ndarray], middle: Middle, x: np.ndarray) -> np.ndarray:
-    return to_numpy(_butterfly(values, middle) @ x)
+    return to_numpy(butterfly(values, middle) @ x)
 
 
 def _result(asked: Request, best: Attempt, products: Products) -> Factorization:
@@ -231,7 +222,7 @@ def _result(asked: Request, best: Attempt, products: Products) -> Factorization:
         said.append(f"the bound {bound:.2g} stays above tol {asked.tol:.2g}")
     said.append(f"{products.count} products; bound with {CONFIDENCE:.0%} confidence, no lower one")
     return Factorization(
-        _butterfly(values, best.middle),
+        butterfly(values, best.middle),
         chain,
         best.error,
         0.0,

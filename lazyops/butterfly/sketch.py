@@ -21,7 +21,7 @@ import numpy as np
 
 from .._array import to_numpy
 from ..kernels import ks_matmat
-from ..operators import LinearOperator
+from ..operators import KroneckerSparse, LinearOperator, Permutation, Product
 from .hierarchical import Cores, Splitting, balanced
 from .intake import _exponent as exponent_for
 from .rounding import UNIT
@@ -110,6 +110,16 @@ class Middle:
     def row_class(self, i: int) -> np.ndarray:
         """Rows of the matrix in class i, as the chain orders them."""
         return self.rows[i :: self.classes[1]]
+
+
+def butterfly(values: list[np.ndarray], middle: Middle) -> LinearOperator:
+    """The operator with these factors behind the permutations of `middle`."""
+    factors: list[LinearOperator] = [KroneckerSparse(v, copy=False) for v in values]
+    if middle.reverse_rows:
+        factors.insert(0, Permutation(np.argsort(middle.rows)))  # W = A[rows]: A = W[inverse]
+    if middle.reverse_columns:
+        factors.append(Permutation(middle.columns))
+    return factors[0] if len(factors) == 1 else Product(factors)
 
 
 def _order(radices: tuple[int, ...], reverse: bool) -> np.ndarray:
