@@ -47,9 +47,11 @@ def error(M, found):
 @pytest.mark.parametrize(
     "M", [scipy.linalg.hadamard(256).astype(float), scipy.fft.fft(np.eye(256), axis=0)]
 )
-def test_transforms_on_disk(tmp_path, M, told):
+@pytest.mark.parametrize("in_rows", [True, False])
+def test_transforms_on_disk(tmp_path, M, told, in_rows):
     chain = lo.Chain.square_dyadic(256) if told else None
-    found = lo.factorize(on_disk(tmp_path, M), chain, checkpoint=tmp_path / "kept")
+    A = on_disk(tmp_path, M if in_rows else np.asfortranarray(M))
+    found = lo.factorize(A, chain, checkpoint=tmp_path / "kept")
     assert len(list((tmp_path / "kept").glob("panel-*.npz"))) > 4
     assert error(M, found) <= 2e-15
     assert found.lower_bound <= error(M, found) <= found.upper_bound
@@ -159,7 +161,7 @@ def test_a_callback_stops():
 def test_refusals():
     M = np.ones((64, 64))
     M[3, 5] = np.inf
-    with pytest.raises(ValueError, match=r"the matrix is not finite: entry \(3, \d+\) is inf"):
+    with pytest.raises(ValueError, match=r"the matrix is not finite: a panel holds inf"):
         lo.factorize(Chunked(M))
     with pytest.raises(ValueError, match="a 7x5 matrix is read by panels over two factors or more"):
         lo.factorize(Chunked(np.ones((7, 5))))

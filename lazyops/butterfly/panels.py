@@ -1,8 +1,9 @@
 """factorize() of a matrix that does not fit in memory: one read of it, panel by panel.
 
-The blocks of the middle split lie in column panels: each panel is read, checked, split by truncated
-SVDs and forgotten.  What is left are two factors of ``O(n^1.5 r)`` entries; all further splits
-(arXiv 2411.04506, Algorithm 6.2) work on those, and their errors add to the bounds as ever.
+The blocks of the middle split lie in panels of rows and of columns: each panel is read, checked,
+split by truncated SVDs and forgotten.  What is left are two factors of ``O(n^1.5 r)`` entries; all
+further splits (arXiv 2411.04506, Algorithm 6.2) work on those, and their errors add to the bounds
+as ever.
 """
 
 from __future__ import annotations
@@ -36,35 +37,65 @@ PANEL_BYTES = 32 << 20  # of the matrix, read at a time
 
 @dataclass(frozen=True)
 class Panels:
-    """Column panels of a matrix on disk, each of some column classes of the middle split."""
+    """Panels of a matrix on disk, each of some classes of the middle split: of rows where rows lie
+    together in the file, else of columns."""
 
     array: Any
     middle: Middle
     dtype: np.dtype
 
     @property
+    def by_rows(self) -> bool:
+        return isinstance(self.array, np.ndarray) and self.array.strides[-1] == self.array.itemsize
+
+    @property
     def groups(self) -> list[range]:
-        """The column classes of each panel."""
-        A, _ = self.middle.classes
+        """The classes of each panel."""
+        A, D = self.middle.classes
+        count = D if self.by_rows else A
+        whole = math.prod(self.middle.cores.shape) * np.dtype(self.array.dtype).itemsize
+        step = max(1, PANEL_BYTES * count // max(whole, 1))
+        return [range(j, min(j + step, count)) for j in range(0, count, step)]
+
+    def blocks(self, classes: range, G: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """Blocks (1, A, D, 1, m/D, n/A) of some classes, their part of ``A @ G``, their energy."""
+        A, D = self.middle.classes
         m, n = self.middle.cores.shape
-        one = max(1, m * (n // A) * np.dtype(self.array.dtype).itemsize)
-        step = max(1, PANEL_BYTES // one)
-        return [range(j, min(j + step, A)) for j in range(0, A, step)]
+        b1, c2 = m // D, n // A
+        if self.by_rows:
+            rows = self.middle.rows.reshape(b1, D)[:, classes.start : classes.stop].reshape(-1)
+            panel = self._prepared(self.array[rows])
+            sketch = np.zeros((m, G.shape[1]), self.dtype)
+            sketch[rows] = panel @ G
+            permuted = panel[:, self.middle.columns] if self.middle.reverse_columns else panel
+            T = permuted.reshape(b1, len(classes), A, c2)
+        else:
+            columns = self.middle.columns[classes.start * c2 : classes.stop * c2]
+            plain = not self.middle.reverse_columns
+            which = slice(int(columns[0]), int(columns[-1]) + 1) if plain else columns
+            panel = self._prepared(self.array[:, which])
+            sketch = panel @ G[columns]
+            permuted = panel[self.middle.rows] if self.middle.reverse_rows else panel
+            T = permuted.reshape(b1, D, len(classes), c2)
+        blocks = np.ascontiguousarray(T.transpose(2, 1, 0, 3)[None, :, :, None])
+        return blocks, sketch, energy(panel)
 
-    def columns(self, classes: range) -> np.ndarray:
-        c = self.middle.cores.shape[1] // self.middle.classes[0]
-        return self.middle.columns[classes.start * c : classes.stop * c]
-
-    def read(self, classes: range) -> np.ndarray:
-        """The columns of some classes, rows as the matrix has them, in double precision."""
-        columns = self.columns(classes)
-        plain = not self.middle.reverse_columns
-        which = slice(int(columns[0]), int(columns[-1]) + 1) if plain else columns
-        found = np.asarray(self.array[:, which])
-        _peak(found, 0)  # finite, or a ValueError that names the entry
+    def _prepared(self, part: Any) -> np.ndarray:
+        found = np.asarray(part)
+        _check_finite(found)
         panel = Matrix(found, self.dtype).prepared(found)
         _forget_pages(self.array)
         return panel
+
+
+def _check_finite(part: np.ndarray) -> None:
+    try:
+        _peak(part, 0)
+    except ValueError:
+        i, j = np.unravel_index(np.argmin(np.isfinite(part)), part.shape)
+        raise ValueError(
+            f"the matrix is not finite: a panel holds {part[i, j]}; factorize needs finite numbers"
+        ) from None
 
 
 def _forget_pages(array: Any) -> None:
@@ -179,23 +210,13 @@ def _read_once(panels: Panels, want: Want, G, kept: Checkpoint, rng, line: Progr
     return Pass(left, right, lower, upper, norm, sketch)
 
 
-def _split_panel(
-    panels: Panels, classes: range, want: Want, G: np.ndarray, rng
-) -> dict[str, np.ndarray]:
+def _split_panel(panels: Panels, classes: range, want: Want, G: np.ndarray, rng) -> dict[str, Any]:
     """Truncated SVDs of the blocks of a panel; an error is allowed relative to the panel's norm."""
-    panel = panels.read(classes)
-    norm2 = energy(panel)
-    sketch = panel @ G[panels.columns(classes)]
-    A, D = panels.middle.classes
-    m, n = panels.middle.cores.shape
-    if panels.middle.reverse_rows:
-        panel = panel[panels.middle.rows]
-    T = panel.reshape(m // D, D, len(classes), n // A).transpose(2, 1, 0, 3)[None, :, :, None]
-    del panel
+    T, sketch, norm2 = panels.blocks(classes, G)
     allowed = None if want.error is None else want.error * math.sqrt(norm2)
-    whole = (slice(0, 1), slice(0, len(classes)), slice(0, D))
+    whole = (slice(0, 1), slice(0, T.shape[1]), slice(0, T.shape[2]))
     halves = split(
-        [(whole, np.ascontiguousarray(T))],
+        [(whole, T)],
         T.shape,
         Want(want.rank, allowed, want.rank or 1),
         orthonormal="left",
@@ -212,18 +233,23 @@ def _split_panel(
     }
 
 
-def _joined(parts: list[dict[str, np.ndarray]], panels: Panels) -> tuple[np.ndarray, np.ndarray]:
+def _joined(parts: list[dict[str, Any]], panels: Panels) -> tuple[np.ndarray, np.ndarray]:
     """The halves of all panels side by side; those of lower rank are padded by zeros."""
     A, D = panels.middle.classes
     m, n = panels.middle.cores.shape
     b1, c2, groups = m // D, n // A, panels.groups
-    ranks = [p["left"].shape[2] // len(g) for p, g in zip(parts, groups, strict=True)]
+    ranks = [
+        p["left"].shape[2] // (A if panels.by_rows else len(g))
+        for p, g in zip(parts, groups, strict=True)
+    ]
     left = np.zeros((b1, A, max(ranks), D), panels.dtype)
     right = np.zeros((A, max(ranks), D, c2), panels.dtype)
     while parts:  # freed one by one
         part, g, r = parts.pop(), groups[len(parts)], ranks[len(parts)]
-        left[:, g.start : g.stop, :r] = part["left"].reshape(b1, len(g), r, D)
-        right[g.start : g.stop, :r] = part["right"].reshape(len(g), r, D, c2)
+        some = slice(g.start, g.stop)
+        i, j = (slice(None), some) if panels.by_rows else (some, slice(None))
+        left[:, i, :r, j] = part["left"].reshape(left[:, i, :r, j].shape)
+        right[i, :r, j] = part["right"].reshape(right[i, :r, j].shape)
     return left.reshape(1, b1, -1, D), right.reshape(A, -1, c2, 1)
 
 
