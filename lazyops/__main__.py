@@ -55,6 +55,11 @@ def parser() -> argparse.ArgumentParser:
         choices=("square-dyadic", "monarch"),
         help="its shape; without --tol of ranks one, whatever the error",
     )
+    one.add_argument(
+        "--resume",
+        metavar="FOLDER",
+        help="read the matrix once, by panels, keep each there, go on from those it holds",
+    )
     one.set_defaults(run=factorize)
 
     one = commands.add_parser("info", help="what a file of lazyops holds")
@@ -88,7 +93,7 @@ def factorize(arguments: argparse.Namespace) -> int:
     from .commands import factorize_file
 
     wanted = arguments.matrix, arguments.output, arguments.tol, arguments.chain
-    report = factorize_file(*wanted, sys.stderr.isatty())
+    report = factorize_file(*wanted, sys.stderr.isatty(), arguments.resume)
     m, n = report["shape"]
     lines = [("matrix", f"{report['input']}, {m} x {n} {report['dtype']}")]
     if report["found"]:

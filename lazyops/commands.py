@@ -59,10 +59,17 @@ def chain_of(name: str | None, shape: tuple[int, int]) -> Chain | None:
 
 
 def factorize_file(
-    source: str, target: str, tol: float | None, chain: str | None, progress: bool
+    source: str,
+    target: str,
+    tol: float | None,
+    chain: str | None,
+    progress: bool,
+    resume: str | None = None,
 ) -> dict[str, Any]:
     """Factorize the matrix in the file `source` into the file `target`, and say what came out.
 
+    `resume`: a folder for finished panels; the matrix is then read once, panel by panel, and a run
+    that was killed goes on from there.
     Nothing is written where no structure is found (``found`` is False).
     """
     array = open_matrix(source)
@@ -71,7 +78,7 @@ def factorize_file(
         raise ValueError(f"{target} is the matrix itself: name another file with -o")
     check_writable(target)  # now, not after the work
     start = time.perf_counter()
-    found = factorize(array, wanted, tol, progress=progress)
+    found = factorize(array, wanted, tol, progress=progress, checkpoint=resume)
     seconds = time.perf_counter() - start
     report = {
         "input": source,

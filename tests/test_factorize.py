@@ -385,7 +385,6 @@ def test_not_finite_names_the_first(bad, name):
     [
         ((np.ones(3),), ValueError, r"factorize takes a 2-D array, got 1-D of shape \(3,\)"),
         ((np.ones((2, 2), object),), TypeError, "real or complex numbers, got dtype object"),
-        ((Dense(np.eye(2)),), TypeError, r"known by its products only: pass A.to_dense\(\)"),
         ((scipy.sparse.eye_array(3),), TypeError, r"takes a dense matrix: pass A.toarray\(\)"),
         ((np.ones((4, 6)), Chain.square_dyadic(4)), ValueError, "chain is 4x4, the matrix is 4x6"),
         (

@@ -13,7 +13,7 @@ from .._array import is_array, is_numpy
 from ..operators import Dense, KroneckerSparse, LinearOperator, Permutation, Product
 from ..pattern import Chain
 from .hierarchical import ORDERS, Cores
-from .intake import Intake, take_in
+from .intake import Intake, known_by_products, reads_by_panels, take_in
 from .run import Outcome, Progress, Split, Step, Task, padded_to, run
 from .survey import Candidate, Plan, best_permutation, best_plan, smallest_permutation
 from .svd import NoStructure
@@ -42,6 +42,9 @@ class Factorization:
         (position, rank, error) in the order done.
     reason : str
         What was found, or why nothing was.
+    confidence : float
+        Of the bounds: 1 where they are proven; below 1 for an operator known by its products,
+        where `relative_error` is estimated and `lower_bound` is 0.
     """
 
     operator: LinearOperator
@@ -51,6 +54,7 @@ class Factorization:
     upper_bound: float
     splits: tuple[Split, ...] = ()
     reason: str = ""
+    confidence: float = 1.0
 
     @property
     def entries(self) -> int:
@@ -60,10 +64,11 @@ class Factorization:
     def __repr__(self) -> str:
         m, n = self.operator.shape
         share = self.entries / (m * n) if m * n else 1.0
-        what = "Dense" if self.chain is None else f"{len(self.chain)} factors"
+        kind = self.operator.kind_name if self.chain is None else f"{len(self.chain)} factors"
+        sure = "" if self.confidence == 1 else f", confidence {self.confidence:g}"
         return (
-            f"<Factorization {m}x{n}: {what}, {share:.3g} of the entries, error "
-            f"{self.lower_bound:.2g} <= {self.relative_error:.2g} <= {self.upper_bound:.2g}>"
+            f"<Factorization {m}x{n}: {kind}, {share:.3g} of the entries, error "
+            f"{self.lower_bound:.2g} <= {self.relative_error:.2g} <= {self.upper_bound:.2g}{sure}>"
         )
 
 
@@ -76,14 +81,17 @@ def factorize(
     permutation: str | None = "search",
     progress: bool = False,
     callback: Callable[[Step], object] | None = None,
+    oversampling: int = 1,
+    checkpoint: Any = None,
     rng: Any = None,
 ) -> Factorization:
     """Approximate a matrix by a product of Kronecker-sparse factors, with an error certificate.
 
     Parameters
     ----------
-    A : 2-D array, shape (m, n)
-        Of any library, or a memory map; real, complex, integer or bool.  Never modified.
+    A : 2-D array, shape (m, n), or an operator
+        An array of any library, or a memory map; real, complex, integer or bool; never modified.
+        An operator (ours, SciPy's, any with ``matvec`` and ``rmatvec``) is known by its products.
     chain : Chain or iterable of (a, b, c, d), optional
         Shape of the butterfly.  Without `tol` its ranks are used, whatever the error.  By default
         the chain of fewest stored entries is looked for.
@@ -99,6 +107,12 @@ def factorize(
         One line on stderr while it works.
     callback : callable, optional
         Called with a `Step` after each split; returning True stops there.
+    oversampling : int
+        Gaussian vectors beyond the rank, for each class of an operator known by its products.
+    checkpoint : path, optional
+        A folder: the array is read once, panel by panel, each finished panel is kept there, and
+        a second call with the same arguments goes on where the first one was interrupted.  Arrays
+        of zarr and dask, and memory maps larger than half the free memory, are read so anyway.
     rng : int, Generator or None
         For the random samples and sketches; None is a fixed seed.
 
@@ -120,6 +134,26 @@ def factorize(
     generator = np.random.default_rng(0 if rng is None else rng)
     line = Progress(progress)
     try:
+        if (operator := known_by_products(A)) is not None:
+            from .matrix_free import factorize_operator
+
+            shaped = None if chain is None else _checked_chain(chain, operator.shape)
+            return factorize_operator(
+                operator, shaped, tol,
+                permutation=permutation, oversampling=oversampling,
+                rng=generator, line=line, callback=callback,
+            )  # fmt: skip
+        if reads_by_panels(A, checkpoint):
+            from .panels import factorize_panels
+
+            shaped = (
+                None if chain is None else _checked_chain(chain, (int(A.shape[0]), int(A.shape[1])))
+            )
+            return factorize_panels(
+                A, shaped, tol,
+                permutation=permutation, checkpoint=checkpoint,
+                rng=generator, line=line, callback=callback,
+            )  # fmt: skip
         line.say("factorize: reading the matrix")
         intake = take_in(A)
         if chain is not None:

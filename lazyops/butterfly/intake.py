@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._array import is_array, to_numpy
+from ..operators import LinearOperator, aslinearoperator
 from .splits import Matrix
 
 PANEL = 1 << 20  # entries read at a time
@@ -54,9 +55,34 @@ def take_in(A: Any) -> Intake:
     return Intake(Matrix(array, double, exponent), math.sqrt(power), work)
 
 
+def known_by_products(A: Any) -> LinearOperator | None:
+    """`A` as an operator if it is one, of any library; None for what has entries."""
+    if is_array(A) or not hasattr(A, "matvec"):
+        return None
+    return aslinearoperator(A)
+
+
+def reads_by_panels(A: Any, checkpoint: object) -> bool:
+    """Whether `A` is read by panels: chunked (zarr, dask), asked for by a checkpoint, or a memory
+    map of more than half the memory that is free."""
+    chunked = hasattr(A, "chunks") and not isinstance(A, np.ndarray)
+    large = isinstance(A, np.memmap) and A.nbytes > _available_memory() / 2
+    return chunked or checkpoint is not None or large
+
+
+def _available_memory() -> int:
+    """Bytes that can be had without swapping; 4 GiB where the system does not say."""
+    try:
+        with open("/proc/meminfo") as file:
+            found = dict(line.split(":", 1) for line in file)
+        return int(found["MemAvailable"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):
+        return 4 << 30
+
+
 def as_matrix(A: Any) -> np.ndarray:
     """`A` as a 2-D NumPy array of numbers, without a copy where that can be."""
-    if hasattr(A, "matvec") or (hasattr(A, "to_dense") and not is_array(A)):
+    if known_by_products(A) is not None:
         raise TypeError(
             f"factorize reads the entries of a matrix, and {type(A).__name__} is known by its "
             "products only: pass A.to_dense()"

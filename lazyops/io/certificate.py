@@ -21,12 +21,14 @@ def to_data(found: Factorization) -> dict[str, Any]:
         **{name: encode(float(getattr(found, name))) for name in ERRORS},
         "splits": [[int(q), int(rank), encode(float(e))] for q, rank, e in found.splits],
         "reason": found.reason,
+        **({} if found.confidence == 1 else {"confidence": encode(float(found.confidence))}),
     }
 
 
 def from_data(data: Any, operator: LinearOperator) -> Factorization:
     """The factorization again; ValueError for anything that `to_data` never writes."""
-    if not isinstance(data, dict) or set(data) != {*ERRORS, "chain", "splits", "reason"}:
+    fields = {*ERRORS, "chain", "splits", "reason"}
+    if not isinstance(data, dict) or set(data) - {"confidence"} != fields:
         raise ValueError("the certificate has other fields")
     if not isinstance(data["reason"], str):
         raise ValueError("the reason in the certificate is no text")
@@ -38,6 +40,7 @@ def from_data(data: Any, operator: LinearOperator) -> Factorization:
         _error(data["upper_bound"]),
         _splits(data["splits"]),
         data["reason"],
+        _confidence(data["confidence"]) if "confidence" in data else 1.0,
     )
 
 
@@ -62,6 +65,13 @@ def _splits(data: Any) -> tuple[Split, ...]:
 
 def _are_ints(data: Any, count: int) -> bool:
     return isinstance(data, list) and len(data) == count and all(type(i) is int for i in data)
+
+
+def _confidence(data: Any) -> float:
+    confidence = scalar(data)
+    if not isinstance(confidence, float) or not 0 < confidence <= 1:
+        raise ValueError(f"the confidence in the certificate is {confidence!r:.40}")
+    return confidence
 
 
 def _error(data: Any) -> float:

@@ -1,0 +1,310 @@
+"""factorize() of a matrix that does not fit in memory: one read of it, panel by panel.
+
+The blocks of the middle split lie in panels of rows and of columns: each panel is read, checked,
+split by truncated SVDs and forgotten.  What is left are two factors of ``O(n^1.5 r)`` entries; all
+further splits (arXiv 2411.04506, Algorithm 6.2) work on those, and their errors add to the bounds
+as ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import mmap
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..pattern import Chain
+from .checkpoint import Checkpoint
+from .discover import middles
+from .estimate import gaussian
+from .factorize import Factorization
+from .hierarchical import Cores, Part, Splitting, balanced, padded
+from .intake import _peak, working_dtype
+from .rounding import UNIT, coarsened, fewest_entries
+from .run import Progress, Split, Step
+from .sketch import Middle, butterfly
+from .splits import Matrix, Values
+from .survey import finest_cores, split_energy
+from .svd import Want, energy, split
+
+PANEL_BYTES = 32 << 20  # of the matrix, read at a time
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Panels of a matrix on disk, each of some classes of the middle split: of rows where rows lie
+    together in the file, else of columns."""
+
+    array: Any
+    middle: Middle
+    dtype: np.dtype
+
+    @property
+    def by_rows(self) -> bool:
+        return isinstance(self.array, np.ndarray) and self.array.strides[-1] == self.array.itemsize
+
+    @property
+    def groups(self) -> list[range]:
+        """The classes of each panel."""
+        A, D = self.middle.classes
+        count = D if self.by_rows else A
+        whole = math.prod(self.middle.cores.shape) * np.dtype(self.array.dtype).itemsize
+        step = max(1, PANEL_BYTES * count // max(whole, 1))
+        return [range(j, min(j + step, count)) for j in range(0, count, step)]
+
+    def blocks(self, classes: range, G: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """Blocks (1, A, D, 1, m/D, n/A) of some classes, their part of ``A @ G``, their energy."""
+        A, D = self.middle.classes
+        m, n = self.middle.cores.shape
+        b1, c2 = m // D, n // A
+        if self.by_rows:
+            rows = self.middle.rows.reshape(b1, D)[:, classes.start : classes.stop].reshape(-1)
+            panel = self._prepared(self.array[rows])
+            sketch = np.zeros((m, G.shape[1]), self.dtype)
+            sketch[rows] = panel @ G
+            permuted = panel[:, self.middle.columns] if self.middle.reverse_columns else panel
+            T = permuted.reshape(b1, len(classes), A, c2)
+        else:
+            columns = self.middle.columns[classes.start * c2 : classes.stop * c2]
+            plain = not self.middle.reverse_columns
+            which = slice(int(columns[0]), int(columns[-1]) + 1) if plain else columns
+            panel = self._prepared(self.array[:, which])
+            sketch = panel @ G[columns]
+            permuted = panel[self.middle.rows] if self.middle.reverse_rows else panel
+            T = permuted.reshape(b1, D, len(classes), c2)
+        blocks = np.ascontiguousarray(T.transpose(2, 1, 0, 3)[None, :, :, None])
+        return blocks, sketch, energy(panel)
+
+    def _prepared(self, part: Any) -> np.ndarray:
+        found = np.asarray(part)
+        _check_finite(found)
+        panel = Matrix(found, self.dtype).prepared(found)
+        _forget_pages(self.array)
+        return panel
+
+
+def _check_finite(part: np.ndarray) -> None:
+    try:
+        _peak(part, 0)
+    except ValueError:
+        i, j = np.unravel_index(np.argmin(np.isfinite(part)), part.shape)
+        raise ValueError(
+            f"the matrix is not finite: a panel holds {part[i, j]}; factorize needs finite numbers"
+        ) from None
+
+
+def _forget_pages(array: Any) -> None:
+    """Give back the memory of the pages read: they count as ours until then."""
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+@dataclass
+class Pass:
+    """What one read of the matrix leaves: halves, error of the split, energy, and ``A @ G``."""
+
+    left: np.ndarray
+    right: np.ndarray
+    lower: float
+    upper: float
+    norm: float
+    sketch: np.ndarray
+
+
+def factorize_panels(
+    A: Any,
+    chain: Chain | None,
+    tol: float | None,
+    *,
+    permutation: str | None,
+    checkpoint: str | os.PathLike[str] | None,
+    rng: np.random.Generator,
+    line: Progress,
+    callback: Callable[[Step], object] | None,
+) -> Factorization:
+    """See `factorize`; `A` has ``shape``, ``dtype`` and slices, and is read once."""
+    m, n = map(int, A.shape)
+    work = working_dtype(np.dtype(A.dtype))
+    double = np.dtype(np.complex128 if work.kind == "c" else np.float64)
+    if chain is None and tol is None:
+        tol = 1e-6 if work in (np.float32, np.complex64) else 1e-10
+    middle = _middle(A, chain, tol, permutation is not None, double, rng)
+    G = gaussian(n, rng)
+    task = {
+        "shape": [m, n], "dtype": str(A.dtype), "tol": tol, "file": _identity(A),
+        "chain": None if chain is None else [list(p) for p in chain], "middle": repr(middle),
+        "gaussian": hashlib.sha256(G.tobytes()).hexdigest(),
+    }  # fmt: skip
+    panels = Panels(A, middle, double)
+    kept = Checkpoint(checkpoint, task)
+    junctions = len(middle.cores) - 1
+    rounding = 4 * (junctions + 1) * UNIT
+    if work.itemsize < double.itemsize:
+        rounding += (junctions + 1) * 2.0**-24
+    share = None if tol is None else max(tol - rounding, rounding) / junctions
+    rank = None if tol is not None or chain is None else chain.ranks[middle.at - 1]
+    done = _read_once(panels, Want(rank, share), G, kept, rng, line)
+    return _finish(done, middle, chain, tol, share, G, work, rounding, rng, line, callback)
+
+
+def _middle(
+    A: Any, chain: Chain | None, tol: float | None, permute: bool, dtype: np.dtype, rng
+) -> Middle:
+    """Cores and permutation, from a sample of a memory map; of others no permutation is tried."""
+    m, n = map(int, A.shape)
+    found = [c for c in finest_cores(m, n) if len(c) > 1] if chain is None else [Cores.of(chain)]
+    if not found or len(found[0]) < 2 or found[0].a * found[0].d > 1:
+        raise ValueError(
+            f"a {m}x{n} matrix is read by panels over two factors or more with a = 1 on the left "
+            f"and d = 1 on the right; pass such a chain="
+        )
+    options = list(middles(found[0], [1] * (len(found[0]) - 1), permute))
+    if not isinstance(A, np.ndarray) or len(options) == 1:
+        return options[0]
+    best, least = options[0], math.inf
+    for option in options:
+        rows = option.rows if option.reverse_rows else None
+        columns = option.columns if option.reverse_columns else None
+        tail = split_energy(Matrix(A, dtype, 0, rows, columns), option.cores, option.at, rng)
+        rank = 1 if chain is None else chain.ranks[option.at - 1]
+        error = tail.error(rank) / max(math.sqrt(tail.tail2[0]), 1e-300)
+        if error < 0.5 * least:
+            best, least = option, error
+        if least <= 1e-13:
+            break
+    _forget_pages(A)
+    return best
+
+
+def _identity(A: Any) -> list[Any]:
+    """Which file a memory map is of, and when that changed; nothing for what has no file."""
+    name = getattr(A, "filename", None)
+    if name is None or not os.path.exists(name):
+        return []
+    status = os.stat(name)
+    return [os.path.realpath(name), status.st_size, status.st_mtime_ns]
+
+
+def _read_once(panels: Panels, want: Want, G, kept: Checkpoint, rng, line: Progress) -> Pass:
+    groups = panels.groups
+    parts = []
+    for i, classes in enumerate(groups):
+        line.say(f"factorize: panel {i + 1} of {len(groups)}")
+        part = kept.load(i)
+        if part is None:
+            part = _split_panel(panels, classes, want, G, np.random.default_rng([i, 1]))
+            kept.keep(i, part)
+        parts.append(part)
+    total = {
+        name: math.fsum(float(p[name]) for p in parts) for name in ("lower2", "upper2", "energy")
+    }
+    sketch = np.sum([p.pop("sketch") for p in parts], axis=0)
+    left, right = _joined(parts, panels)
+    lower, upper, norm = (math.sqrt(total[name]) for name in ("lower2", "upper2", "energy"))
+    return Pass(left, right, lower, upper, norm, sketch)
+
+
+def _split_panel(panels: Panels, classes: range, want: Want, G: np.ndarray, rng) -> dict[str, Any]:
+    """Truncated SVDs of the blocks of a panel; an error is allowed relative to the panel's norm."""
+    T, sketch, norm2 = panels.blocks(classes, G)
+    allowed = None if want.error is None else want.error * math.sqrt(norm2)
+    whole = (slice(0, 1), slice(0, T.shape[1]), slice(0, T.shape[2]))
+    halves = split(
+        [(whole, T)],
+        T.shape,
+        Want(want.rank, allowed, want.rank or 1),
+        orthonormal="left",
+        unit=UNIT,
+        rng=rng,
+    )
+    return {
+        "left": halves.left,
+        "right": halves.right,
+        "lower2": np.float64(halves.lower**2),
+        "upper2": np.float64(halves.upper**2),
+        "energy": np.float64(norm2),
+        "sketch": sketch,
+    }
+
+
+def _joined(parts: list[dict[str, Any]], panels: Panels) -> tuple[np.ndarray, np.ndarray]:
+    """The halves of all panels side by side; those of lower rank are padded by zeros."""
+    A, D = panels.middle.classes
+    m, n = panels.middle.cores.shape
+    b1, c2, groups = m // D, n // A, panels.groups
+    ranks = [
+        p["left"].shape[2] // (A if panels.by_rows else len(g))
+        for p, g in zip(parts, groups, strict=True)
+    ]
+    left = np.zeros((b1, A, max(ranks), D), panels.dtype)
+    right = np.zeros((A, max(ranks), D, c2), panels.dtype)
+    while parts:  # freed one by one
+        part, g, r = parts.pop(), groups[len(parts)], ranks[len(parts)]
+        some = slice(g.start, g.stop)
+        i, j = (slice(None), some) if panels.by_rows else (some, slice(None))
+        left[:, i, :r, j] = part["left"].reshape(left[:, i, :r, j].shape)
+        right[i, :r, j] = part["right"].reshape(right[i, :r, j].shape)
+    return left.reshape(1, b1, -1, D), right.reshape(A, -1, c2, 1)
+
+
+def _finish(
+    done: Pass, middle: Middle, chain, tol, share, G, work, rounding, rng, line, callback
+) -> Factorization:
+    """The other splits, the certificate, and the error as ten Gaussian columns show it."""
+    cores, q, norm = middle.cores, middle.at, done.norm or 1.0
+    splitting = Splitting(Values(done.left), cores, UNIT, rng)
+    splitting.parts = [Part(0, q, Values(done.left)), Part(q, len(cores), Values(done.right))]
+    splitting.centre = 1
+    A, _ = middle.classes
+    splits = [Split(q, done.left.shape[2] // A, done.upper / norm)]
+    lower, upper, stopped = done.lower, done.upper, False
+    done.left = done.right = np.zeros(0)
+    others = [*balanced(q - 1), *(q + p for p in balanced(len(cores) - 1 - q))]
+    for step, p in enumerate([None, *others], 1):
+        if p is not None:
+            line.say(f"factorize: split {step} of {len(others) + 1}")
+            rank = None if tol is not None else chain.ranks[p - 1]
+            halves = splitting.split(p, Want(rank, None if share is None else share * norm))
+            lower, upper = max(lower, halves.lower), upper + halves.upper
+            splits.append(Split(p, halves.rank, halves.upper / norm))
+        last = splits[-1]
+        told = Step(step, len(others) + 1, *last[:2], upper / norm, splitting.entries)
+        if callback is not None and callback(told) and step <= len(others):
+            stopped = True
+            break
+    values = splitting.values
+    if chain is None and not stopped:
+        ranks = [v.shape[2] // c for v, c in zip(values[:-1], cores.columns, strict=False)]
+        values, _ = coarsened(values, cores, fewest_entries(cores, ranks)[1])
+    elif tol is None and not stopped:
+        pieces = zip(values, cores.rows, cores.columns, chain, strict=True)
+        values = [padded(v, (b, c), p) for v, b, c, p in pieces]
+    values = [v.astype(work, copy=False) for v in values]
+    operator = butterfly(values, middle)
+    bounds = max(lower / norm - rounding, 0.0), upper / norm + rounding
+    measured = float(np.linalg.norm(operator @ G - done.sketch)) / math.sqrt(G.shape[1]) / norm
+    return Factorization(
+        operator,
+        Chain(v.shape for v in values),
+        min(max(measured, bounds[0]), bounds[1]),
+        *bounds,
+        tuple(splits),
+        _reason(values, middle, bounds[1], tol, stopped),
+    )
+
+
+def _reason(values, middle: Middle, bound: float, tol: float | None, stopped: bool) -> str:
+    ranks = Chain(v.shape for v in values).ranks
+    said = [f"{middle.name}; {len(values)} factors of ranks {ranks}; read once, by panels"]
+    said.append("error from ten Gaussian columns, bounds from the splits")
+    if stopped:
+        said.insert(0, "stopped by the callback")
+    elif tol is not None and bound > tol:
+        said.append(f"the bound {bound:.2g} stays above tol {tol:.2g}")
+    return "; ".join(said)

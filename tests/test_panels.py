@@ -1,0 +1,167 @@
+"""factorize() of matrices larger than memory: read once, by panels, and resumed."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import scipy.fft
+import scipy.linalg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lazyops as lo
+from lazyops.butterfly import panels
+
+
+@pytest.fixture(autouse=True)
+def small_panels(monkeypatch):
+    monkeypatch.setattr(panels, "PANEL_BYTES", 1 << 14)
+
+
+class Chunked:
+    """What zarr and dask arrays have in common; counts how often each column is read."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+        self.chunks = (array.shape[0], 8)
+        self.reads = np.zeros(array.shape[1], int)
+
+    def __getitem__(self, key):
+        self.reads[key[1]] += 1
+        return self.array[key]
+
+
+def on_disk(tmp_path, M):
+    np.save(tmp_path / "M.npy", M)
+    return np.load(tmp_path / "M.npy", mmap_mode="r")
+
+
+def error(M, found):
+    return np.linalg.norm(found.operator.to_dense() - M) / np.linalg.norm(M)
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize(
+    "M", [scipy.linalg.hadamard(256).astype(float), scipy.fft.fft(np.eye(256), axis=0)]
+)
+@pytest.mark.parametrize("in_rows", [True, False])
+def test_transforms_on_disk(tmp_path, M, told, in_rows):
+    chain = lo.Chain.square_dyadic(256) if told else None
+    A = on_disk(tmp_path, M if in_rows else np.asfortranarray(M))
+    found = lo.factorize(A, chain, checkpoint=tmp_path / "kept")
+    assert len(list((tmp_path / "kept").glob("panel-*.npz"))) > 4
+    assert error(M, found) <= 2e-15
+    assert found.lower_bound <= error(M, found) <= found.upper_bound
+    assert found.entries == 16 * 256
+    assert "read once, by panels" in found.reason
+
+
+def test_every_column_is_read_once():
+    M = Chunked(scipy.linalg.hadamard(256).astype(float))
+    found = lo.factorize(M)
+    assert (M.reads == 1).all()
+    assert error(M.array, found) <= 2e-15
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(st.tuples(st.integers(2, 4), st.integers(2, 4)), min_size=2, max_size=4),
+    st.integers(1, 2),
+    st.sampled_from([0.0, 0.1, 3.0]),
+    st.integers(0, 99),
+)
+def test_the_bounds_hold(cores, rank, noise, seed):
+    rng = np.random.default_rng(seed)
+    chain = lo.Chain.from_cores(cores, [rank] * (len(cores) - 1))
+    M = np.eye(chain.shape[0])
+    for p in chain:
+        M = M @ lo.KroneckerSparse(rng.standard_normal(p)).to_dense()
+    M = M + noise * rng.standard_normal(M.shape)
+    found = lo.factorize(Chunked(M), chain, permutation=None)
+    assert found.chain == chain
+    assert found.lower_bound <= error(M, found) <= found.upper_bound
+    dense = lo.factorize(M, chain, permutation=None)
+    assert found.lower_bound <= dense.relative_error * (1 + 1e-9) + 1e-13
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-5])
+def test_a_tolerance_is_kept_in_one_read(tol):
+    x, k = np.arange(256) / 256, np.arange(-128, 128)
+    K = np.exp(2j * np.pi * (np.outer(x, k) + np.outer((2 + np.sin(2 * np.pi * x)) / 8, abs(k))))
+    M = Chunked(K[lo.Permutation.bit_reversal(256).index])
+    found = lo.factorize(M, tol=tol)
+    assert (M.reads == 1).all()
+    assert found.upper_bound <= tol
+    assert error(M.array, found) <= found.upper_bound
+
+
+def test_single_precision(tmp_path):
+    M = scipy.linalg.hadamard(256).astype(np.float32)
+    found = lo.factorize(on_disk(tmp_path, M), checkpoint=tmp_path / "kept")
+    assert found.operator.dtype == np.float32
+    assert error(M, found) <= found.upper_bound <= 1e-6
+
+
+def test_finished_panels_are_not_read_again(tmp_path):
+    M = Chunked(scipy.linalg.hadamard(256).astype(float))
+    one = lo.factorize(M, checkpoint=tmp_path / "kept")
+    kept = sorted((tmp_path / "kept").glob("panel-*.npz"))
+    kept[1].unlink()
+    kept[3].write_bytes(kept[3].read_bytes()[:500])  # cut short
+    two = lo.factorize(M, checkpoint=tmp_path / "kept")
+    width = 256 // len(kept)
+    again = np.zeros(256, bool)
+    again[width : 2 * width] = again[3 * width : 4 * width] = True
+    assert np.array_equal(M.reads == 2, again)
+    assert np.array_equal(one.operator.to_dense(), two.operator.to_dense())
+
+
+def test_other_wishes_are_refused_and_nothing_is_lost(tmp_path):
+    M = Chunked(scipy.linalg.hadamard(64).astype(float))
+    lo.factorize(M, checkpoint=tmp_path / "kept")
+    before = sorted(p.read_bytes() for p in (tmp_path / "kept").iterdir())
+    with pytest.raises(ValueError, match="holds panels of another matrix or of other wishes"):
+        lo.factorize(M, tol=1e-3, checkpoint=tmp_path / "kept")
+    assert before == sorted(p.read_bytes() for p in (tmp_path / "kept").iterdir())
+
+
+def test_resume_after_a_kill(tmp_path):
+    M = scipy.linalg.hadamard(2048).astype(np.float32)
+    np.save(tmp_path / "M.npy", M)
+    code = (
+        "import sys; from lazyops.butterfly import panels\n"
+        "panels.PANEL_BYTES = 1 << 19\n"
+        "from lazyops.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["factorize", "M.npy", "-o", "A.safetensors", "--resume", "kept"]
+    command = [sys.executable, "-P", "-c", code, *words]
+    run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE)
+    while run.poll() is None and len(list(tmp_path.glob("kept/panel-*.npz"))) < 3:
+        time.sleep(0.005)
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    kept = {p: p.stat().st_mtime_ns for p in tmp_path.glob("kept/panel-*.npz")}
+    assert kept
+    subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.PIPE)
+    assert all(p.stat().st_mtime_ns == then for p, then in kept.items())
+    assert error(M, lo.load(tmp_path / "A.safetensors")) <= 1e-6
+
+
+def test_a_callback_stops():
+    M = Chunked(scipy.linalg.hadamard(256).astype(float))
+    found = lo.factorize(M, callback=lambda step: step.step == 2)
+    assert found.reason.startswith("stopped by the callback; ")
+    assert len(found.chain) == 3
+    assert error(M.array, found) <= found.upper_bound
+
+
+def test_refusals():
+    M = np.ones((64, 64))
+    M[3, 5] = np.inf
+    with pytest.raises(ValueError, match=r"the matrix is not finite: a panel holds inf"):
+        lo.factorize(Chunked(M))
+    with pytest.raises(ValueError, match="a 7x5 matrix is read by panels over two factors or more"):
+        lo.factorize(Chunked(np.ones((7, 5))))
