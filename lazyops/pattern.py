@@ -7,7 +7,7 @@ import math
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Pattern(NamedTuple):
@@ -189,6 +189,47 @@ class Chain(Sequence[Pattern]):
         above = [math.prod(c for _, c in cores[:i]) for i in range(len(cores))]
         return cls((above[i], r[i] * b, r[i + 1] * c, below[i]) for i, (b, c) in enumerate(cores))
 
+    @classmethod
+    def smallest(cls, m: int, n: int, ranks: int | Sequence[int]) -> Chain:
+        """The monotone chain of fewest entries with these junction ranks (arXiv 2411.04506).
+
+        Monotone: the sizes go from n to m without turning back, ``b_l >= c_l`` for every core
+        where m > n, ``b_l <= c_l`` where m < n, equal where m = n.
+
+        Parameters
+        ----------
+        m, n : int
+            Size of the matrix.
+        ranks : int or sequence of int
+            ``r_1 .. r_(L-1)``; a single number for every junction of as many factors as store
+            fewest entries (the fewest factors of these).
+
+        Raises
+        ------
+        ValueError
+            If a size or a rank is less than 1.
+
+        Examples
+        --------
+        >>> Chain.smallest(128, 128, [4, 4, 4])
+        Chain((1,4,16,32), (4,8,8,16), (8,8,8,8), (16,32,8,1))
+        >>> Chain.smallest(64, 64, 1) == Chain.square_dyadic(64)
+        False
+        >>> Chain.smallest(64, 64, 1)
+        Chain((1,4,4,16), (4,4,4,4), (16,4,4,1))
+        """
+        m, n = operator.index(m), operator.index(n)
+        wanted = [ranks] if isinstance(ranks, int) else list(map(operator.index, ranks))
+        if min(m, n, *wanted) < 1:
+            raise ValueError(f"smallest takes sizes and ranks from 1 on, got {m}, {n}, {ranks}")
+        from .smallest import smallest_cores
+
+        if not isinstance(ranks, int):
+            return cls.from_cores(smallest_cores(m, n, wanted), wanted)
+        most = max(len(prime_factors(m)), len(prime_factors(n)), 1)
+        every = [wanted * junctions for junctions in range(most)]
+        return min((cls.smallest(m, n, r) for r in every), key=lambda c: (c.entries, len(c)))
+
     # -- facts -----------------------------------------------------------------------------
 
     @property
@@ -231,6 +272,105 @@ class Chain(Sequence[Pattern]):
         """The junctions q (from 1) with ``r >= min(b, c')``: fusing the pair loses nothing."""
         pairs = itertools.pairwise(self.patterns)
         return tuple(q for q, (p, s) in enumerate(pairs, 1) if p.rank_with(s) >= min(p.b, s.c))
+
+    # -- other chains from this one --------------------------------------------------------
+
+    def __matmul__(self, right: Chain) -> Chain:
+        """The chain of the product: the factors of both, one after the other.
+
+        >>> Chain.monarch(4, 4) @ Chain([(1, 4, 3, 1)])
+        Chain((1,2,2,2), (2,2,2,1), (1,4,3,1))
+        """
+        if not isinstance(right, Chain):
+            return NotImplemented
+        return Chain((*self.patterns, *right.patterns))
+
+    def fuse(self, *junctions: int) -> Chain:
+        """Coarser by these junctions (from 1): the neighbours become their fused pattern.
+
+        Raises
+        ------
+        ValueError
+            If there is no such junction, or the two do not chain.
+
+        Examples
+        --------
+        >>> Chain.square_dyadic(16).fuse(1, 2)
+        Chain((1,8,8,2), (8,2,2,1))
+        """
+        for q in junctions:
+            if not 1 <= q < len(self):
+                raise ValueError(
+                    f"there is no junction {q}: {len(self)} factors have {len(self) - 1}"
+                )
+        found = [self.patterns[0]]
+        for q, p in enumerate(self.patterns[1:], 1):
+            if q in junctions:
+                found[-1] = found[-1].fused_with(p)
+            else:
+                found.append(p)
+        return Chain(found)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The junctions (from 1) that stay in `reduced`."""
+        left, chain = list(range(1, len(self))), self
+        while redundant := chain.redundant:
+            del left[redundant[0] - 1]
+            chain = chain.fuse(redundant[0])
+        return tuple(left)
+
+    @property
+    def reduced(self) -> Chain:
+        """The chain with the same products and no redundant junction (arXiv 2411.04506, Alg. 4.1).
+
+        >>> Chain.from_cores([(2, 2), (2, 2), (2, 2)], [2, 1]).reduced
+        Chain((1,4,4,2), (4,2,2,1))
+        """
+        return self.fuse(*set(range(1, len(self))).difference(self.kept))
+
+    # -- to look at ------------------------------------------------------------------------
+
+    def draw(self, width: int = 16) -> str:
+        """The chain as text: a table of its factors, and their supports side by side.
+
+        Parameters
+        ----------
+        width : int
+            Largest number of characters for a factor; a character stands for a rectangle of
+            entries and is filled where one of them is stored.
+
+        Examples
+        --------
+        >>> print(Chain.monarch(4, 4).draw())
+        (1,2,2,2)  4x4  8 entries
+                   rank 1
+        (2,2,2,1)  4x4  8 entries
+        <BLANKLINE>
+        # . # .   # # . .
+        . # . #   # # . .
+        # . # .   . . # #
+        . # . #   . . # #
+        """
+        from .drawing import text
+
+        return text(self, width)
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the supports of the factors side by side; needs matplotlib.
+
+        Parameters
+        ----------
+        axes : sequence of matplotlib Axes, optional
+            One for each factor; a new figure by default.
+
+        Returns
+        -------
+        list of matplotlib Axes
+        """
+        from .drawing import plot
+
+        return plot(self, axes)
 
     # -- a sequence ------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import lazyops
 SOURCE = pathlib.Path(__file__).parent.parent / "lazyops"
 INSTALLED = pathlib.Path(lazyops.__file__).parent
 LAYERS = {  # each may import those on lower levels, and itself
-    **dict.fromkeys(["_array", "pattern"], 0),
+    **dict.fromkeys(["_array", "pattern", "drawing", "smallest"], 0),
     "kernels": 1,
     **dict.fromkeys(["operators", "versions"], 2),
     "rewrite": 3,
