@@ -4,111 +4,37 @@
 
 Rivals: SciPy's CSR chain, dense BLAS, scipy.fft, NumPy's batched matmul, and torch, lazylinop,
 pyfaust where they are installed.  The two limits (read bandwidth over the same bytes, multiply-add
-peak) are measured in the same rounds, by benchmarks/limits.cpp.  Trust ratios within a row.
+peak) are measured in the same rounds; the timing is that of `lazyops bench` (lazyops/bench.py).
+Trust ratios within a row.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import importlib.util
 import pathlib
-import platform
 import sys
-import time
 
 import numpy as np
 import scipy.fft
 import scipy.sparse as sp
 
 import lazyops as lo
-from lazyops import kernels
-from lazyops.kernels import cpu
-from lazyops.operators.chain import plans_of
+from lazyops import bench, kernels
+from lazyops.bench import Limits, csr, csr_chain, packed, timed
 
 rng = np.random.default_rng(0)
 ROWS: list[tuple[str, str, str, str, str]] = []  # what, ratio, figure, mark, met
 
 
 def normal(shape, dtype):
-    x = rng.standard_normal(shape, dtype="f4")
-    if np.dtype(dtype).kind == "c":
-        x = x + 1j * rng.standard_normal(shape, dtype="f4")
-    return x.astype(dtype)
+    return bench.normal(shape, dtype, rng)
 
 
 def product(chain, dtype="float32"):
-    scale = [np.float32(1 / np.sqrt(p.c)) for p in chain]
-    values = [normal(tuple(p), dtype) * s for p, s in zip(chain, scale, strict=True)]
-    return lo.Product(tuple(lo.KroneckerSparse(v.astype(dtype), copy=False) for v in values))
-
-
-def csr(factor):
-    v = factor.values
-    _, b, c, d = v.shape
-    i, j, k, l = np.indices(v.shape, dtype=np.int32)
-    rows, columns = ((i * b + j) * d + l).ravel(), ((i * c + k) * d + l).ravel()
-    return sp.csr_array((v.ravel(), (rows, columns)), shape=factor.shape)
-
-
-def csr_chain(A, x):
-    matrices = [csr(f) for f in reversed(A.factors)]
-
-    def run():
-        y = x
-        for m in matrices:
-            y = m @ y
-        return y
-
-    return run
-
-
-class Limits:
-    """A plain read of the bytes, the multiply-add peak, the cores' distance: by our own threads."""
-
-    ROUNDS, PARTS = 1 << 11, 64
-
-    def __init__(self):
-        self.lib = cpu.library()
-        self.peak_flops = self.lib.multiply_add(self.ROUNDS, self.PARTS)
-
-    def read(self, arrays):
-        return lambda: [self.lib.read(a) for a in arrays]
-
-    def peak(self):
-        return lambda: self.lib.multiply_add(self.ROUNDS, self.PARTS)
-
-    def distance(self):
-        return self.lib.distance(20000)
-
-
-def timed(calls, budget=3.0, rounds=25):
-    """Interleaved rounds: the median time of a call of each, in seconds.
-
-    What has threads of its own (BLAS, torch) gets rounds apart, with a pause before the next:
-    its threads spin on the core that the others need for tens of milliseconds after each call.
-    """
-    time.sleep(0.2)
-    inner = {}
-    for name, f in calls.items():
-        f()
-        f()
-        t = time.perf_counter()
-        f()
-        inner[name] = max(1, int(2e-3 / max(time.perf_counter() - t, 1e-7)))
-    samples = {name: [] for name in calls}
-    start = time.perf_counter()
-    for r in range(rounds):
-        for name, f in calls.items():
-            for _ in range(1 + inner[name] // 2):  # until the caches hold what this one reads
-                f()
-            t = time.perf_counter()
-            for _ in range(inner[name]):
-                f()
-            samples[name].append((time.perf_counter() - t) / inner[name])
-        if r >= 4 and time.perf_counter() - start > budget:
-            break
-    return {name: float(np.median(s)) for name, s in samples.items()}
+    return bench.random_product(chain, dtype, rng)
 
 
 def row(what, ratio, figure, mark, least):
@@ -127,10 +53,6 @@ def row(what, ratio, figure, mark, least):
 
 def show(what, times):
     print(f"-- {what}: " + ", ".join(f"{k} {v * 1e6:.1f} us" for k, v in times.items()), flush=True)
-
-
-def packed(A):
-    return [p.values for plan in plans_of(A) for p in plan.packed]
 
 
 # -- one vector -------------------------------------------------------------------------------
@@ -180,36 +102,37 @@ def one_vector(limits, sizes):
 
 
 def others(A, x, n, what):
-    """lazylinop, pyfaust and torch, where they are installed; their threads spin: rounds apart."""
-    calls = {"lazyops": lambda: A @ x}
+    """lazylinop, pyfaust and torch, where they are installed, up to 2^16: rounds of their own.
+
+    Their threads spin on after a product and would slow every other call; lazyops is timed again
+    among them, and the ratios are of these rounds.
+    """
+    if n > 1 << 16:
+        return
+    want, calls = A @ x, {}
     if importlib.util.find_spec("lazylinop"):
         import lazylinop.butterfly as lb
-        from lazylinop import LazyLinOp  # noqa: F401
 
         ops = [lb.ksm(np.asarray(f.values)) for f in A.factors]
-
-        def run(ops=ops):
-            y = x
-            for op in reversed(ops):
-                y = op @ y
-            return y
-
-        calls["lazylinop"] = run
+        calls["lazylinop"] = lambda: functools.reduce(lambda y, op: op @ y, reversed(ops), x)
     if importlib.util.find_spec("pyfaust"):
         from pyfaust import Faust
 
         F = Faust([sp.csr_matrix(csr(f)) for f in A.factors])
         calls["pyfaust"] = lambda: F @ x
-    if importlib.util.find_spec("torch") and n <= 1 << 16:
+    if importlib.util.find_spec("torch"):
         import torch
 
         values = [torch.from_numpy(np.array(f.values)) for f in A.factors]
         calls["torch einsum"] = lambda: _einsum(torch, values, torch.from_numpy(x))
-    if len(calls) > 1:
-        t = timed(calls)
-        show(f"{what}, peers", t)
-        if "lazylinop" in t:
-            row(what, "lazylinop / float32", t["lazylinop"] / t["lazyops"], 60, True)
+    for name, f in calls.items():
+        np.testing.assert_allclose(np.asarray(f()), want, atol=1e-4, err_msg=name)
+    if not calls:
+        return
+    t = timed({"lazyops": lambda: A @ x, **calls})
+    show(f"{what}, beside other packages", t)
+    if "lazylinop" in t:
+        row(what, "lazylinop / float32", t["lazylinop"] / t["lazyops"], 60, True)
 
 
 def _einsum(torch, values, y):
@@ -236,7 +159,7 @@ def batches(limits, sizes):
         f = np.asfortranarray(x)
         H = A.H
         calls = {"lazyops": lambda: A @ x, "rows": lambda: A @ f, "csr": csr_chain(A, x),
-                 "adjoint": lambda: H @ x, "peak": limits.peak()}  # fmt: skip
+                 "adjoint": lambda: H @ x, "peak": limits.peak}  # fmt: skip
         t = timed(calls, 5.0)
         blas = {}
         if n <= 4096:
@@ -266,7 +189,7 @@ def monarch(limits):
             return blocks @ x.reshape(a, c, d, -1).transpose(0, 2, 1, 3)
 
         lazy = lambda one=one: one @ x
-        t = timed({"lazyops": lazy, "peak": limits.peak()})
+        t = timed({"lazyops": lazy, "peak": limits.peak})
         blas = timed({"lazyops": lazy, "numpy": batched})
         what = f"Monarch {tuple(f.pattern)}, 256 columns"
         show(what, {**t, "numpy": blas["numpy"]})
@@ -305,12 +228,11 @@ def main():
     parser.add_argument("--only", default="", help="vector, batch, monarch, mixed or small")
     parser.add_argument("--write", help="a file for the table, as markdown")
     arguments = parser.parse_args()
-    state = kernels.status()["kernels"][0]
-    if state["obstacle"] or kernels.FORCED == "reference":
-        why = state["obstacle"] or "LAZYOPS_KERNEL=reference"
-        sys.exit(f"no speed rows on the reference path: {why}")
-    limits = Limits()
-    machine = f"{cpu_name()}, level {state['level']}, {kernels.num_threads()} threads"
+    try:
+        limits = Limits()
+    except ValueError as error:
+        sys.exit(str(error))
+    machine = f"{bench.machine()}, level {limits.level}, {kernels.num_threads()} threads"
     print(f"{machine}; threads {limits.distance():.0f} ns apart")
     quick = arguments.quick
     jobs = {
@@ -328,16 +250,6 @@ def main():
     print(f"threads {apart:.0f} ns apart")
     if arguments.write:
         write(arguments.write, machine)
-
-
-def cpu_name():
-    try:
-        text = pathlib.Path("/proc/cpuinfo").read_text()
-        return next(
-            l.split(":")[1].strip() for l in text.splitlines() if l.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def write(path, machine):

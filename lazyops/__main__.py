@@ -17,7 +17,8 @@ OK, NOT_FOUND, BAD, INTERRUPTED = 0, 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code.
 
-    0: done.  1: no structure was found.  2: bad input, one line on stderr.  130: interrupted.
+    0: done.  1: no structure found, or nothing to measure.  2: bad input, one line on stderr.
+    130: interrupted.
     """
     arguments = parser().parse_args(argv)
     try:
@@ -71,10 +72,14 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--tol", type=tolerance, default=1e-6, help="default: %(default)s")
     one.set_defaults(run=demo)
 
+    one = commands.add_parser("bench", help="products beside SciPy's and the machine's limits")
+    one.add_argument("--quick", action="store_true", help="tiny sizes: a check, no measurement")
+    one.set_defaults(run=bench)
+
     one = commands.add_parser("doctor", help="versions, and which kernels run here")
     one.set_defaults(run=doctor)
 
-    for name in ("factorize", "info", "demo", "doctor"):
+    for name in ("factorize", "info", "demo", "bench", "doctor"):
         commands.choices[name].add_argument("--json", action="store_true", help="one JSON object")
     return whole
 
@@ -140,6 +145,22 @@ def demo(arguments: argparse.Namespace) -> int:
     report = module.run(arguments.n, arguments.tol)
     show(arguments, report, module.text(report))
     return OK if report["found"] else NOT_FOUND
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    from . import bench as module
+    from .kernels import FORCED, cpu
+
+    if FORCED == "reference" or cpu.missing() is not None:
+        step = "unset LAZYOPS_KERNEL" if FORCED == "reference" else cpu.missing()
+        sys.stderr.write(f"lazyops: no speed rows on the reference path: {step}\n")
+        return NOT_FOUND
+    report = module.report(arguments.quick)
+    if arguments.json:
+        show(arguments, report, [])
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in module.text(report))
+    return OK
 
 
 def doctor(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -17,10 +18,11 @@ import scipy.linalg
 from numpy.testing import assert_array_equal
 
 import lazyops as lo
-from lazyops import commands, demo
+from lazyops import bench, commands, demo
 from lazyops.__main__ import main
 from lazyops.butterfly import Factorization
 from lazyops.io import load, save
+from lazyops.kernels import FORCED, cpu
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(lo.__file__)))
 
@@ -383,6 +385,86 @@ def test_demo_sizes(capsys):
     assert main(["demo", "--n", "100000000"]) == 2
     one_line(capsys, "the matrix takes 160,000,000,000,000,000 bytes")
     assert main(["demo", "--n", "2"]) in (0, 1)
+
+
+# -- bench ---------------------------------------------------------------------------------
+
+
+needs_cpu = pytest.mark.skipif(
+    cpu.missing() is not None or FORCED == "reference", reason="the compiled kernel does not run"
+)
+
+
+@needs_cpu
+def test_bench_as_json(capsys):
+    assert main(["bench", "--quick", "--json"]) == 0
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert err == ""
+    assert report["level"] == cpu.library().level
+    assert report["threads"] == cpu.library().threads()
+    rows = report["rows"]
+    assert [(r["n"], r["columns"], r["dtype"]) for r in rows] == [
+        (64, 1, "float32"), (256, 1, "float32"), (64, 16, "float32"),
+        (64, 1, "complex64"), (256, 1, "complex64"),
+    ]  # fmt: skip
+    for r in rows:
+        assert r["seconds"] > 0
+        assert r["csr_ratio"] == r["csr_seconds"] / r["seconds"]
+        single = r["columns"] == 1
+        assert (r["fft_seconds"] is None, r["read_share"] is None) == (not single, not single)
+        assert (r["peak_share"] is None) == single
+
+
+@needs_cpu
+def test_bench_is_a_table(capsys):
+    assert main(["bench", "--quick"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert f"kernel level {cpu.library().level}" in out
+    table = out[out.index("\nproduct ") + 1 :].splitlines()
+    assert len(table) == 6
+    assert table[3].startswith("64 x 16 float32")
+    assert table[3].endswith("of multiply-add peak")
+    assert all(len(line) <= 115 for line in table)
+
+
+def test_bench_on_the_reference_path_prints_no_rows(here):
+    done = python(
+        "-m", "lazyops", "bench", "--quick", cwd=here, path=[SOURCE], LAZYOPS_KERNEL="reference"
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == ("lazyops: no speed rows on the reference path: unset LAZYOPS_KERNEL\n")
+
+
+def test_bench_without_a_compiled_kernel_says_how_to_get_one(capsys, monkeypatch):
+    why = cpu.find(["nowhere"])
+    monkeypatch.setattr(cpu, "library", lambda: why)
+    monkeypatch.setattr("lazyops.kernels.FORCED", None)
+    assert main(["bench"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "install g++ or clang++, then reinstall lazyops" in err
+    with pytest.raises(ValueError, match="no speed rows on the reference path: its compiled part"):
+        bench.Limits()
+
+
+def test_bench_takes_turns():
+    seen = []
+    found = bench.timed(
+        {"a": lambda: seen.append("a") or time.sleep(1e-3), "b": lambda: time.sleep(2e-3)},
+        budget=0, rounds=20,
+    )  # fmt: skip
+    assert found["a"] >= 1e-3
+    assert found["b"] >= 2e-3
+    assert len(seen) == 3 + 2 * bench.FEWEST  # warm-up, then one call before each sample
+
+
+def test_the_rival_computes_the_same():
+    rng = np.random.default_rng(0)
+    A = bench.random_product(lo.Chain.from_cores([(2, 3), (4, 2)]), "complex128", rng)
+    x = bench.normal((A.shape[1], 3), "complex128", rng)
+    np.testing.assert_allclose(bench.csr_chain(A, x)(), A @ x, rtol=1e-13)
 
 
 # -- where the package comes from ----------------------------------------------------------

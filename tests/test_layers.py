@@ -21,7 +21,7 @@ LAYERS = {  # each may import those on lower levels, and itself
     "butterfly": 4,
     "transforms": 5,
     **dict.fromkeys(["io", "solve", "torch", "dask", "testing"], 6),
-    **dict.fromkeys(["commands", "demo"], 7),
+    **dict.fromkeys(["bench", "commands", "demo"], 7),
     "__main__": 8,
 }
 OUTSIDE = {"numpy", "scipy", "array_api_compat"}  # what may be imported at module level
