@@ -1,12 +1,14 @@
 """How a group of chaining factors is cut into runs: the cost model of the CPU engine.
 
-A run is applied to one tile after the other: gather, all its factors in cache, scatter.  The
-costs below are bytes, or what moves as many bytes; the constants are first guesses, to be settled
-by `benchmarks/cpu.py` on a quiet machine (two cores, AVX-512, 32 KB of L1, 1 MB of L2):
+A run is applied to one tile after the other: gather, all its factors in cache, scatter.  Costs are
+in numbers streamed; the constants were chosen by timing all cuts of square dyadic chains from 2^10
+to 2^20 in four dtypes on two cores with AVX-512, 48 KB of L1 and 1 MB of L2:
 
 * one vector: time is bytes of values over bandwidth, so lanes left empty (fewer than W blocks)
-  count as the bytes they pad; a number gathered and scattered costs about 4 numbers streamed;
-* many columns: a tile is rows x PANEL columns; each run reads and writes x once.
+  count as the bytes they pad; a number gathered and scattered costs about 8 numbers streamed
+  (with 4, complex64 at 2^20 took three runs and 1.2 times as long);
+* many columns: a tile is rows x some columns, in L2; each run reads and writes x once.  How many
+  columns and blocks a tile has is decided in chain.cpp, where their number is known.
 """
 
 from __future__ import annotations
