@@ -3,5 +3,6 @@
 from .errors import relative_error
 from .factorize import Factorization, factorize
 from .run import Split, Step
+from .survey import Tried
 
-__all__ = ["Factorization", "Split", "Step", "factorize", "relative_error"]
+__all__ = ["Factorization", "Split", "Step", "Tried", "factorize", "relative_error"]
