@@ -313,7 +313,9 @@ def test_positions_and_errors_of_the_splits():
     f = factorize(np.random.default_rng(0).standard_normal((16, 16)), Chain.square_dyadic(16))
     assert [s.position for s in f.splits] == [2, 1, 3]
     assert all(s.rank == 1 for s in f.splits)
-    assert max(s.error for s in f.splits) == pytest.approx(f.lower_bound)
+    worst = max(s.error for s in f.splits)
+    assert 0.8 * worst**2 <= f.lower_bound**2 * (1 + 1e-12)  # what is proven of each block
+    assert f.lower_bound <= worst
 
 
 # -- watching and stopping -----------------------------------------------------------------

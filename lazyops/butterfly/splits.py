@@ -87,6 +87,14 @@ class Values:
     def shape(self) -> tuple[int, int, int, int]:
         return self.values.shape
 
+    @property
+    def dtype(self) -> np.dtype:
+        return self.values.dtype
+
+    def blocks(self, A: int, D: int) -> tuple[np.ndarray, int]:
+        """All blocks as a view, and the power of two that they are to be divided by."""
+        return spread(self.values, A, D), 0
+
     def block_chunks(self, A: int, D: int) -> Iterator[tuple[Index, np.ndarray]]:
         """Pairs of an index and a fresh array of blocks (.., .., .., d, b/D, c/A)."""
         T = spread(self.values, A, D)
@@ -123,6 +131,12 @@ class Matrix:
             x *= math.ldexp(1.0, -half)
             x *= math.ldexp(1.0, half - self.exponent)
         return x
+
+    def blocks(self, A: int, D: int) -> tuple[np.ndarray, int] | None:
+        """All blocks as a view, and the exponent; None where a permutation keeps them apart."""
+        if self.rows is not None or self.columns is not None:
+            return None
+        return spread(self.array[None, :, :, None], A, D), self.exponent
 
     def block_chunks(self, A: int, D: int) -> Iterator[tuple[Index, np.ndarray]]:
         """Pairs of an index and a fresh array of blocks (1, .., .., 1, m/D, n/A)."""

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .splits import Index
+from .. import kernels
+from ..kernels.split import SMALL, rank_one
+from .splits import Index, Matrix, Values
 
 SMALL = 16  # up to this many singular values LAPACK is as fast as a sketch
 OVERSAMPLING = 8
@@ -80,7 +82,9 @@ class Kept:
 class Halves:
     """Both factors of a split, and bounds of its truncation error ``d``: lower <= d <= upper.
 
-    `lower` is proven to be at most the best error of this split at rank `rank`.
+    `lower` is proven to be at most the best error of this split at rank `rank`.  The halves are
+    ``U (U^H T)``; `turn` bounds how far that is from the form ``(T V^H) V``, which the theorems
+    about splits further left speak of: 0 for singular vectors.  `norm` is that of all blocks.
     """
 
     left: np.ndarray
@@ -88,6 +92,8 @@ class Halves:
     rank: int
     lower: float
     upper: float
+    turn: float = 0.0
+    norm: float | None = None
 
 
 def adjoint(T: np.ndarray) -> np.ndarray:
@@ -120,6 +126,16 @@ def left_vectors(T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return Q @ U, s
     U, s, _ = np.linalg.svd(T, full_matrices=False)
     return U, s
+
+
+def orthonormal_columns(T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """QR of every block; of a single column without LAPACK, which costs a call a block."""
+    if T.shape[-1] != 1 or T.shape[-2] == 0:
+        return np.linalg.qr(T)
+    norm = np.sqrt(np.einsum("...ij,...ij->...j", T, T.conj()).real)[..., None, :]
+    if norm.size == 0 or norm.min() > 1e-150:
+        return T / norm, norm.astype(T.dtype)
+    return np.linalg.qr(T)  # zeros, or squares below the range
 
 
 def singular_values(T: np.ndarray) -> np.ndarray:
@@ -219,21 +235,27 @@ class Decomposer:
 
 
 def split(
-    parts: Iterable[tuple[Index, np.ndarray]],
-    shape: tuple[int, ...],
+    source: Values | Matrix,
+    A: int,
+    D: int,
     want: Want,
     *,
     orthonormal: str,
     unit: float,
     rng: np.random.Generator,
 ) -> Halves:
-    """Best two-factor approximation of the blocks `parts` of a grid `shape` (a, A, D, d, b1, c2).
+    """Best two-factor approximation of the blocks of `source` for A column and D row classes.
 
     `orthonormal`: which half is blockwise orthonormal, "left" or "right"; the other one carries
     the singular values.
     """
     mirrored = orthonormal == "right"
+    a, b, c, d = source.shape
+    shape = (a, A, D, d, b // D, c // A)
+    if (halves := rank_one_split(source, A, D, shape, want, mirrored)) is not None:
+        return halves
     decompose = Decomposer(want, 1 / math.prod(shape), unit, rng)
+    parts = source.block_chunks(A, D)
     pieces = [decompose(at, T.swapaxes(-1, -2) if mirrored else T) for at, T in parts]
     by_index = _sum(p.energy for p in pieces)
     missed2 = math.fsum(p.residual**2 for p in pieces)
@@ -243,6 +265,96 @@ def split(
     left, right = _assembled(pieces, shape, rank, mirrored)
     lower2 = float(tail2[min(rank, len(by_index))])
     return Halves(left, right, rank, math.sqrt(lower2), math.sqrt(lower2 + missed2 + unkept2))
+
+
+# -- rank one, compiled --------------------------------------------------------------------
+
+
+def rank_one_split(
+    source: Values | Matrix,
+    A: int,
+    D: int,
+    shape: tuple[int, ...],
+    want: Want,
+    mirrored: bool,
+) -> Halves | None:
+    """The same at rank one, reading each block once; None where that is not what is wanted.
+
+    With an error allowed, rank one is tried where it is expected, and kept if it is enough.
+    """
+    expected = want.rank == 1 or (want.error is not None and want.guess == 1)
+    if not expected or math.prod(shape) == 0:
+        return None
+    parts = _rank_one_parts(source, A, D)
+    if parts is None:
+        return None
+    a, _, _, d, b1, c2 = shape
+    dtype = np.complex128 if source.dtype.kind == "c" else np.float64
+    left, right = np.empty((a, b1, A, D, d), dtype), np.empty((a, A, D, c2, d), dtype)
+    U = left.transpose(0, 2, 3, 4, 1)[..., None]
+    V = right.transpose(0, 1, 2, 4, 3)[..., None, :]
+    facts = np.empty((a, A, D, d, 4, 1))
+    for at, T, exponent in parts:
+        rank_one(T, U[at], V[at], facts[at], mirrored, exponent)
+        _settle(T, U[at], V[at], facts[at], mirrored, exponent)
+    kept, tail, lower, turn = (float(s) for s in facts.reshape(-1, 4).sum(axis=0))
+    if want.rank != 1 and not tail <= (1 - TRIM) * want.error**2:
+        return None
+    return Halves(
+        left.reshape(a, b1, A, D * d),
+        right.reshape(a * A, D, c2, d),
+        1,
+        math.sqrt(lower),
+        math.sqrt(tail),
+        math.sqrt(turn),
+        math.sqrt(kept + tail),
+    )
+
+
+def _rank_one_parts(
+    source: Values | Matrix, A: int, D: int
+) -> Iterable[tuple[Index, np.ndarray, int]] | None:
+    """Index, blocks and exponent: all in place where they can be taken so, else chunks."""
+    whole = (slice(None),) * 3
+    found = source.blocks(A, D)
+    if found is not None and found[0].dtype.char in "fF":
+        b, c = found[0].shape[-2:]
+        found = found if b * c > SMALL else None  # small ones are worked on in double precision
+    if found is not None and kernels.split_obstacle(found[0]) is None:
+        return [(whole, *found)]
+    a, b, c, _ = source.shape
+    like = np.empty((1, 1, 1, 1, b // D, c // A), source.dtype)
+    if kernels.split_obstacle(like) is not None:
+        return None
+    return ((at, T, 0) for at, T in source.block_chunks(A, D))
+
+
+def _settle(
+    T: np.ndarray,
+    U: np.ndarray,
+    V: np.ndarray,
+    facts: np.ndarray,
+    mirrored: bool,
+    exponent: int,
+) -> None:
+    """By LAPACK, the blocks for which the iteration could not prove its leading energy."""
+    facts = facts[..., 0]
+    open_ = facts[..., 2] < 0
+    if not open_.any():
+        return
+    B = np.ldexp(1.0, -exponent) * T[open_].astype(U.dtype)
+    W, s = left_vectors(B.swapaxes(-1, -2) if mirrored else B)
+    W = W[..., :1]
+    if mirrored:
+        V[open_] = W.swapaxes(-1, -2)
+        U[open_] = B @ W.conj()
+    else:
+        U[open_] = W
+        V[open_] = adjoint(W) @ B
+    best = s**2
+    tail2 = best[:, 1:].sum(axis=-1)
+    zero = np.zeros_like(tail2)
+    facts[open_] = np.stack([best[:, 0], tail2, tail2, zero], axis=-1)
 
 
 def _sum(rows: Iterable[np.ndarray]) -> np.ndarray:

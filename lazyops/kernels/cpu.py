@@ -46,6 +46,7 @@ class Library(NamedTuple):
     set_threads: Any  # (most threads of one product, or 0 for the default)
     threads: Any  # () -> the number in force
     chain: Any  # (address of a program, x, y) -> Outcome
+    split: Any  # (blocks, left, right, facts, flags, exponent) -> Outcome
     vector_bytes: int  # of the vectors that the kernels are written in
 
 
@@ -124,6 +125,9 @@ def load(level: str, path: str) -> Library:
     chain = library.lazyops_chain
     chain.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
     chain.restype = ctypes.c_int
+    split = library.lazyops_split
+    split.argtypes = [ctypes.py_object] * 4 + [ctypes.c_int] * 2
+    split.restype = ctypes.c_int
     return Library(
         level,
         path,
@@ -132,6 +136,7 @@ def load(level: str, path: str) -> Library:
         library.lazyops_set_threads,
         library.lazyops_threads,
         chain,
+        split,
         library.lazyops_vector_bytes(),
     )
 

@@ -1,3 +1,4 @@
 // One translation unit: the functions that Python gives (buffers.h) are there once.
 #include "ks_matmat.cpp"
 #include "chain.cpp"
+#include "split.cpp"
