@@ -30,12 +30,10 @@ class Intake:
     def measured(self) -> bool:
         return not math.isnan(self.norm)
 
-    def ordinary(self, norm: float | None) -> bool:
+    def ordinary(self, norm: float) -> bool:
         """Whether a matrix of this norm needs no scaling; False if it is not finite."""
-        single = self.dtype in (np.float32, np.complex64)
-        return norm is not None and 2.0 ** -(32 if single else 200) < norm < 2.0 ** (
-            32 if single else 200
-        )
+        most = 2.0**32 if self.dtype in (np.float32, np.complex64) else 2.0**200
+        return 1 / most < norm < most
 
     @property
     def unit(self) -> float:

@@ -176,9 +176,10 @@ def _steps(
             orthonormal="left" if towards_right else "right",
         )
         if not task.intake.measured:
-            if not task.intake.ordinary(halves.norm):
+            norm = halves.norm
+            if norm is None or not task.intake.ordinary(norm):
                 return None
-            task = replace(task, intake=replace(task.intake, norm=halves.norm))
+            task = replace(task, intake=replace(task.intake, norm=norm))
         ledger.enter(halves.lower, halves.upper, halves.turn)
         done.append((q, halves.rank, halves.upper))
         if callback is not None:

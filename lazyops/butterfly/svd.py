@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import kernels
-from ..kernels.split import SMALL, rank_one
+from ..kernels.split import ONE_LANE, rank_one
 from .splits import Index, Matrix, Values
 
 SMALL = 16  # up to this many singular values LAPACK is as fast as a sketch
@@ -298,7 +298,7 @@ def rank_one_split(
         rank_one(T, U[at], V[at], facts[at], mirrored, exponent)
         _settle(T, U[at], V[at], facts[at], mirrored, exponent)
     kept, tail, lower, turn = (float(s) for s in facts.reshape(-1, 4).sum(axis=0))
-    if want.rank != 1 and not tail <= (1 - TRIM) * want.error**2:
+    if want.rank != 1 and want.error is not None and tail > (1 - TRIM) * want.error**2:
         return None
     return Halves(
         left.reshape(a, b1, A, D * d),
@@ -319,10 +319,10 @@ def _rank_one_parts(
     found = source.blocks(A, D)
     if found is not None and found[0].dtype.char in "fF":
         b, c = found[0].shape[-2:]
-        found = found if b * c > SMALL else None  # small ones are worked on in double precision
+        found = found if b * c > ONE_LANE else None  # small ones are worked on in double precision
     if found is not None and kernels.split_obstacle(found[0]) is None:
         return [(whole, *found)]
-    a, b, c, _ = source.shape
+    _, b, c, _ = source.shape
     like = np.empty((1, 1, 1, 1, b // D, c // A), source.dtype)
     if kernels.split_obstacle(like) is not None:
         return None

@@ -48,6 +48,9 @@ class Library(NamedTuple):
     chain: Any  # (address of a program, x, y) -> Outcome
     split: Any  # (blocks, left, right, facts, flags, exponent) -> Outcome
     vector_bytes: int  # of the vectors that the kernels are written in
+    read: Any  # (array) -> Outcome: every byte once, on all threads
+    multiply_add: Any  # (rounds, parts) -> floating-point operations done, on all threads
+    distance: Any  # (rounds) -> ns of a cache line to another thread and back
 
 
 def find(folders: list[str] | None = None) -> Library | str:
@@ -128,6 +131,11 @@ def load(level: str, path: str) -> Library:
     split = library.lazyops_split
     split.argtypes = [ctypes.py_object] * 4 + [ctypes.c_int] * 2
     split.restype = ctypes.c_int
+    library.lazyops_read.argtypes = [ctypes.py_object]
+    library.lazyops_multiply_add.argtypes = [ctypes.c_int64, ctypes.c_int]
+    library.lazyops_multiply_add.restype = ctypes.c_double
+    library.lazyops_distance.argtypes = [ctypes.c_int]
+    library.lazyops_distance.restype = ctypes.c_double
     return Library(
         level,
         path,
@@ -138,6 +146,9 @@ def load(level: str, path: str) -> Library:
         chain,
         split,
         library.lazyops_vector_bytes(),
+        library.lazyops_read,
+        library.lazyops_multiply_add,
+        library.lazyops_distance,
     )
 
 

@@ -49,7 +49,8 @@ def packed(run: Run, blocks: Sequence[Block], kind: Class) -> Packed:
         tuple((id(s.values), s.transpose, s.conj, *s.pattern) for s in factors),
         tuple((len(b.stages), b.offset) for b in blocks),
         run.fused,
-        kind,
+        run.digits if kind.width > 1 else (),
+        *kind.packing,
     )
     found = TABLE.get(key)
     if found is None:
@@ -68,15 +69,16 @@ def pack(run: Run, blocks: Sequence[Block], kind: Class) -> np.ndarray:
     out = aligned(shape, real)
     if run.blocks % width:
         out[-1] = 0
+    order = run.order(kind)
     for block, size in zip(blocks, sizes, strict=True):
         at = block.offset
         if len(block.stages) == 1:
-            _put(out[:, at : at + size], _in_order(block.stages[0], run, 1, 0), kind)
+            _put(out[:, at : at + size], _in_order(block.stages[0], run, 1, 0), kind, order)
             continue
         s = len(block.stages)
         target = out[:, at : at + size].reshape(tiles, -1, s, size_of_stage(s), kind.parts, width)
         for q, stage in enumerate(block.stages):
-            _put(target[:, :, q], _in_order(stage, run, s, q), kind)
+            _put(target[:, :, q], _in_order(stage, run, s, q), kind, order)
     return out
 
 
@@ -106,8 +108,9 @@ def _in_order(stage: Stage, run: Run, s: int, q: int) -> np.ndarray:
     return v.reshape(run.blocks, -1, size_of_stage(s))
 
 
-def _put(target: np.ndarray, v: np.ndarray, kind: Class) -> None:
-    """Into (tiles, ..., parts, width) from (blocks, ...)."""
+def _put(target: np.ndarray, v: np.ndarray, kind: Class, order: np.ndarray | None) -> None:
+    """Into (tiles, ..., parts, width) from (blocks, ...), blocks in this order."""
+    v = v if order is None else v[order]
     tiles, width, blocks = target.shape[0], target.shape[-1], v.shape[0]
     full = blocks // width
     parts = (v.real, v.imag) if kind.parts == 2 else (v,)

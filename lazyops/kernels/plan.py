@@ -23,6 +23,7 @@ __all__ = ["Plan", "Step", "obstacle", "plan", "shape_class"]
 
 FEW = 8  # columns up to which lanes are blocks; beyond, they are columns
 WASTE = 4.0  # padding of lanes from which a lone factor is left to the single-factor kernel
+PIECE = 512  # bytes side by side in memory that are worth having
 LARGE = 8 << 20  # bytes of a result that is worth aligned memory
 DTYPES = cpu.DTYPES.split(", ")
 ndarray, empty = np.ndarray, np.empty
@@ -57,12 +58,21 @@ def obstacle(stages: Sequence[Stage], like: Any) -> str | None:
     return None if name in DTYPES else f"it computes in {cpu.DTYPES}, not in {name}"
 
 
-def shape_class(columns: int, strides: tuple[int, ...], itemsize: int) -> tuple[bool, bool]:
-    """(lanes are columns, the result is in Fortran order) for an `x` of shape (n, columns)."""
+def shape_class(columns: int, strides: tuple[int, ...], itemsize: int) -> tuple[int, bool]:
+    """What a plan depends on, for an `x` of shape (n, columns): (together, turned).
+
+    together : 0 where lanes are blocks, else how many blocks lie side by side between two runs
+    turned : whether columns lie one after the other, in `x` and in the result (Fortran order)
+    """
     if columns <= 1:
-        return False, False
-    rows_first = strides[0] == itemsize and strides[1] != itemsize
-    return columns > FEW and not rows_first, rows_first
+        return 0, False
+    turned = strides[0] == itemsize and strides[1] != itemsize
+    if columns <= FEW:
+        return 0, turned
+    together = 4
+    while together > 1 and columns * itemsize * together > 2 * PIECE:
+        together //= 2
+    return together, turned
 
 
 class Step(NamedTuple):
@@ -161,8 +171,8 @@ def plan(stages: Sequence[Stage], like: np.ndarray) -> Plan:
     if (why := obstacle(stages, like)) is not None:
         raise ValueError(f"the chain kernel cannot run: {why}")
     name = result_dtype(stages, like.dtype.name)
-    batch, fortran = shape_class(like.shape[1], like.strides, like.itemsize)
-    kind = class_of(name if is_complex(stages) else _array.real_dtype(name), batch)
+    together, turned = shape_class(like.shape[1], like.strides, like.itemsize)
+    kind = class_of(name if is_complex(stages) else _array.real_dtype(name), together, turned)
     rows = _rows(stages, like.shape[0])
     steps: list[Step] = []
     waiting: list[Part] = []
@@ -174,7 +184,7 @@ def plan(stages: Sequence[Stage], like: np.ndarray) -> Plan:
         _flush(waiting, steps, kind)
         steps.append(Step(None, _as_stages(group), why))
     _flush(waiting, steps, kind)
-    return Plan(steps, name, rows, fortran)
+    return Plan(steps, name, rows, turned)
 
 
 def _flush(waiting: list[Part], steps: list[Step], kind: Class) -> None:
@@ -184,12 +194,12 @@ def _flush(waiting: list[Part], steps: list[Step], kind: Class) -> None:
         waiting.clear()
 
 
-def class_of(dtype: str, batch: bool) -> Class:
+def class_of(dtype: str, together: int, turned: bool) -> Class:
     found = cpu.library()
     assert not isinstance(found, str)
     size = np.dtype(_array.real_dtype(dtype)).itemsize
     parts = 2 if _array.is_complex_name(dtype) else 1
-    return Class(dtype, batch, found.vector_bytes // size, parts, size)
+    return Class(dtype, together, found.vector_bytes // size, parts, size, turned and together > 0)
 
 
 def _alone(group: Group, kind: Class) -> str | None:

@@ -15,6 +15,7 @@ __all__ = ["Part", "Program", "build", "parts_of"]
 
 RADIX, FACTOR, DIAGONAL, SCALE = range(4)  # enum Op
 BY_NUMBER, LANES, ROWS = range(3)  # enum Mode
+WIDE, DIRECT_IN, DIRECT_OUT = 1, 2, 4  # flags of struct Run
 TYPES = {"float32": 0, "float64": 1, "complex64": 2, "complex128": 3}  # enum Type
 FAR = 2 << 20  # bytes of values from which they are prefetched
 
@@ -83,11 +84,12 @@ class Side(NamedTuple):
     mode: int
 
 
-def natural(run: Run, rows: int) -> tuple[np.ndarray, np.ndarray]:
+def natural(run: Run, rows: int, kind: Class) -> tuple[np.ndarray, np.ndarray]:
     """Offsets of the rows and of the blocks in a vector: number (i, r, l) at (i*rows + r)*D + l."""
     A, D = run.fused.a, run.fused.d
     lane = (np.arange(A)[:, None] * (rows * D) + np.arange(D)).ravel()
-    return np.arange(rows) * D, lane
+    order = run.order(kind)
+    return np.arange(rows) * D, lane if order is None else lane[order]
 
 
 def side(row: np.ndarray, lane: np.ndarray, table: np.ndarray | None, kind: Class) -> Side:
@@ -98,7 +100,7 @@ def side(row: np.ndarray, lane: np.ndarray, table: np.ndarray | None, kind: Clas
         if not np.array_equal(where, new_row + new_lane[:, None]):
             return Side(row, lane, np.ascontiguousarray(table, np.int64), BY_NUMBER)
         row, lane = new_row, new_lane
-    return Side(row, lane, None, BY_NUMBER if kind.batch else _mode(row, lane, kind))
+    return Side(row, lane, None, _mode(row, lane, kind))
 
 
 def _mode(row: np.ndarray, lane: np.ndarray, kind: Class) -> int:
@@ -122,10 +124,10 @@ def sides_of(parts: Sequence[Part], kind: Class) -> tuple[list[Side], list[Side]
     ins: list[Side] = []
     outs: list[Side] = []
     most = 0
-    before = natural(parts[0].run, parts[0].shape[0])
+    before = natural(parts[0].run, parts[0].shape[0], kind)
     for q, part in enumerate(parts):
         rows_out, rows_in = part.shape
-        row, lane = natural(part.run, rows_in)
+        row, lane = natural(part.run, rows_in, kind)
         if q == 0:
             ins.append(side(row, lane, part.index, kind))
         else:
@@ -138,7 +140,7 @@ def sides_of(parts: Sequence[Part], kind: Class) -> tuple[list[Side], list[Side]
             table[at if part.index is None else part.index[at]] = held[0] + held[1][:, None]
             outs.append(side(*before, table, kind))
             most = max(most, -(-part.run.blocks // width) * width * rows_in)
-        before = natural(part.run, rows_out)
+        before = natural(part.run, rows_out, kind)
     last = parts[-1].after
     inverse = None
     if last is not None:
@@ -149,18 +151,29 @@ def sides_of(parts: Sequence[Part], kind: Class) -> tuple[list[Side], list[Side]
 
 
 def group_of(part: Part, kind: Class) -> int:
-    """Blocks side by side in a tile of the batch form: so that pieces of memory are long."""
-    bytes_of_block = part.run.rows * 4 * kind.lanes * kind.parts * kind.size
-    return max(1, min(4, part.run.blocks, (256 << 10) // max(bytes_of_block, 1)))
+    """Blocks side by side in a tile of the batch form, at most: so that pieces of memory are long.
+
+    An array in Fortran order is turned in squares of as many numbers as a vector holds.
+    """
+    most = kind.lanes // kind.parts if kind.turned else kind.together
+    return min(most, part.run.blocks)
 
 
-def panel_of(part: Part, kind: Class) -> int:
-    """Columns of a tile."""
-    row = kind.lanes * kind.parts * kind.size
-    if kind.batch:
-        vectors = max(1, min(4, (128 << 10) // (part.run.rows * row)))
-        return vectors * kind.lanes
-    return max(1, min(16, (64 << 10) // (part.run.rows * row)))
+def direct(s: Side, steps: Sequence[Sequence[int]], first: bool) -> bool:
+    """Whether the first factors (or the last) can use memory itself, not a copy in the tile.
+
+    The rows of a group must lie at sums of one number for each bit (struct Rows); a run of one
+    step would have to do both.
+    """
+    if s.index is not None or len(steps) < 2:
+        return False
+    _, _, count, _, delta, *_ = steps[0 if first else -1]
+    rows = s.row.reshape(-1, 1 << count, delta)
+    j = np.arange(1 << count)
+    bits = sum(
+        (j >> q & 1)[None, :, None] * (rows[:, 1 << q, None] - rows[:, :1]) for q in range(count)
+    )
+    return bool(np.array_equal(rows - rows[:, :1], bits))
 
 
 # -- the program ------------------------------------------------------------------------------
@@ -177,13 +190,14 @@ class Program:
         records, steps = [], []  # type: ignore[var-annotated]
         for part, i, o in zip(parts, ins, outs, strict=True):
             mine = self._steps(part)
-            records.append(self._record(part, i, o, len(steps), len(mine)))
+            records.append(self._record(part, i, o, len(steps), mine))
             steps += mine
         first, last = parts[0], parts[-1]
         self.rows, self.columns = last.run.blocks * last.shape[0], first.run.blocks * first.shape[1]
         self.entries = sum(s.pattern.entries for p in parts for s in p.factors)
         work = self.entries * (4 if kind.parts == 2 else 1)
-        head = [self.rows, self.columns, TYPES[kind.dtype], int(kind.batch), len(parts), work, mid]
+        flags = [int(kind.batch), int(kind.turned)]
+        head = [self.rows, self.columns, TYPES[kind.dtype], *flags, len(parts), work, mid]
         numbers = [*head, *(n for r in records for n in r), *(n for s in steps for n in s)]
         self.numbers = np.array(numbers, np.int64)
         self.address = self.numbers.ctypes.data
@@ -200,7 +214,7 @@ class Program:
         self.keep.append(array)
         return array.ctypes.data
 
-    def _record(self, part: Part, i: Side, o: Side, at: int, count: int) -> list[int]:
+    def _record(self, part: Part, i: Side, o: Side, at: int, steps: list[list[int]]) -> list[int]:
         """struct Run."""
         kind, run = self.kind, part.run
         blocks = [b for b in part.blocks if isinstance(b, Block)]
@@ -212,10 +226,13 @@ class Program:
             sides += [self._at(row), self._at(lane), self._at(s.index), s.mode, len(row)]
         per_tile = copy.values.size // copy.values.shape[0]
         group = group_of(part, kind) if kind.batch else 1
-        far = int(copy.nbytes > FAR and kind.parts == 1)
+        far = int(copy.nbytes > FAR)
+        wide = 0
+        if kind.batch and all(step[0] == RADIX for step in steps):
+            wide = WIDE | DIRECT_IN * direct(i, steps, True) | DIRECT_OUT * direct(o, steps, False)
         return [
-            run.blocks, run.rows, group, panel_of(part, kind), *sides, copy.values.ctypes.data,
-            per_tile, at, count, int(part.conj), far, 0,
+            run.blocks, run.rows, group, *sides, copy.values.ctypes.data, per_tile, at, len(steps),
+            int(part.conj), far, wide,
         ]  # fmt: skip
 
     def _steps(self, part: Part) -> list[list[int]]:
@@ -255,7 +272,7 @@ class Program:
     def _diagonal(self, stage: Stage, run: Run, rows: int) -> tuple[np.ndarray, int]:
         """A diagonal in the order of the tiles: (tiles, rows, parts, width)."""
         kind, width = self.kind, self.kind.width
-        row, lane = natural(run, rows)
+        row, lane = natural(run, rows, kind)
         assert stage.values is not None
         values = stage.values.astype(kind.dtype)
         values = (values.conj() if stage.conj else values)[row + lane[:, None]]  # (blocks, rows)

@@ -12,8 +12,12 @@ by `benchmarks/cpu.py` on a quiet machine (two cores, AVX-512, 32 KB of L1, 1 MB
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from ..pattern import Pattern
 
@@ -24,10 +28,20 @@ class Class(NamedTuple):
     """The shape class of a product: what a plan and its packed values are made for."""
 
     dtype: str  # that the kernel computes in
-    batch: bool  # lanes are columns (True) or blocks (False)
+    together: int  # 0: lanes are blocks; else lanes are columns, blocks side by side between runs
     lanes: int  # numbers of a vector
     parts: int  # real numbers of a number
     size: int  # bytes of a real number
+    turned: bool = False  # whether the columns of x lie one after the other (Fortran order)
+
+    @property
+    def batch(self) -> bool:
+        return self.together > 0
+
+    @property
+    def packing(self) -> tuple:
+        """What packed values depend on."""
+        return self.dtype, self.batch, self.lanes
 
     @property
     def width(self) -> int:
@@ -42,15 +56,32 @@ class Run(NamedTuple):
     stop: int
     fused: Pattern
     rows: int  # of the largest tile on the way
+    digits: tuple[
+        int, ...
+    ] = ()  # the number of a block, i of (i, l), written in these, first first
 
     @property
     def blocks(self) -> int:
         return self.fused.a * self.fused.d
 
+    def order(self, kind: Class) -> np.ndarray | None:
+        """The order in which blocks are lanes; None: as they come.
 
-MOVE = 4.0  # one vector: cost of a number gathered or scattered, in numbers streamed
+        Neighbouring lanes are blocks whose numbers differ in the first digit: a digit reversal of
+        the vector makes neighbours in memory of them.  Without one their rows are as good a piece
+        of memory as any others.
+        """
+        A, D = self.fused.a, self.fused.d
+        if kind.batch or D >= kind.lanes or A == 1 or math.prod(self.digits) != A:
+            return None
+        i = np.arange(A).reshape(self.digits)
+        i = i.transpose(*reversed(range(i.ndim))).reshape(A, 1)
+        return (i * D + np.arange(D)).ravel()
+
+
+MOVE = 8.0  # one vector: cost of a number gathered or scattered, in numbers streamed
 L1, L2 = 32 << 10, 512 << 10  # bytes: a tile in L1; a tile and its values' stream in L2
-SPILL = 0.15  # part by which each doubling of a tile beyond L1 slows its stages
+SPILL = 0.05  # part by which each doubling of a tile beyond L1 slows its stages
 BATCH_TILE = 32 << 10  # bytes of one block and one vector of columns, from which stages slow down
 
 
@@ -66,7 +97,14 @@ def cut(patterns: Sequence[Pattern], kind: Class) -> list[Run]:
             choices.append((cost, start, run))
         cost, start, run = min(choices)
         best.append((cost, [*best[start][1], run]))
-    return best[n][1]
+    return [run._replace(digits=digits(patterns, run)) for run in best[n][1]]
+
+
+def digits(patterns: Sequence[Pattern], run: Run) -> tuple[int, ...]:
+    """Digits of the numbers of the blocks of a run: how often later factors split each block."""
+    counts = [1, *(p.a for p in reversed(patterns[run.stop - 1 :]))]
+    pairs = [(a, b) for a, b in itertools.pairwise(counts) if a != b]
+    return () if any(b % a for a, b in pairs) else tuple(b // a for a, b in pairs)
 
 
 @functools.lru_cache(4096)
@@ -127,11 +165,13 @@ def _follows(first, then) -> bool:
 
 
 def _by_size(streak: list, most: int) -> list[list]:
-    """7 by 3: 3 2 2; by 2: 2 2 2 1."""
-    found = []
-    while streak:
-        rest = len(streak)
-        take = most if most == 2 or rest % 3 == 0 or rest >= 5 else 2
-        found.append(streak[:take])
-        streak = streak[take:]
-    return found
+    """By 2: 2 2 2 1 of 7.  By 3: 3 2 2 of 7, 3 2 3 of 8: what two groups span is to fit L1."""
+    n = len(streak)
+    if most == 2 or n < 3:
+        sizes = [2] * (n // 2) + [1] * (n % 2)
+    else:
+        twos = -n % 3
+        threes = (n - 2 * twos) // 3
+        sizes = [3] * min(threes, 1) + [2] * twos + [3] * (threes - 1)
+    ends = list(itertools.accumulate(sizes, initial=0))
+    return [streak[i:j] for i, j in itertools.pairwise(ends)]

@@ -11,12 +11,12 @@ import numpy as np
 
 from . import cpu
 
-__all__ = ["SMALL", "TALLEST", "obstacle", "rank_one"]
+__all__ = ["ONE_LANE", "TALLEST", "obstacle", "rank_one"]
 
 MIRRORED = 1
 TALLEST = 512  # rows of a block: its Gram matrix is held
 LARGEST = 1 << 20  # entries of a block: a thread holds some of them in cache
-SMALL = 1024  # entries of a block up to which it is one lane of many, in double precision
+ONE_LANE = 1024  # entries of a block up to which it is one lane of many, in double precision
 
 
 def obstacle(T: np.ndarray) -> str | None:
@@ -28,7 +28,7 @@ def obstacle(T: np.ndarray) -> str | None:
     b, c = T.shape[-2:]
     if b > TALLEST or b * c > LARGEST or T.size == 0:
         return f"it takes blocks of at most {TALLEST} rows and {LARGEST} entries, got {b}x{c}"
-    small = b * c <= SMALL and T.dtype.char in "dD"
+    small = b * c <= ONE_LANE and T.dtype.char in "dD"
     if not small and T.strides[-1] != T.itemsize:
         return "the rows of its blocks are not contiguous"
     return None

@@ -2,3 +2,4 @@
 #include "ks_matmat.cpp"
 #include "chain.cpp"
 #include "split.cpp"
+#include "limits.cpp"

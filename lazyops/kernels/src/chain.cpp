@@ -10,26 +10,25 @@
 
 #include "buffers.h"
 #include "move.h"
+#include "scratch.h"
 #include "stages.h"
 #include "threads.h"
-
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
+#include "wide.h"
 
 namespace {
 
 struct Run {
-  I lanes, rows, group;  // blocks; rows of the largest tile; blocks side by side (batch)
-  I panel;               // columns at a time
+  I lanes, rows, group;  // blocks; rows of the largest tile; blocks side by side at most (batch)
   Side in, out;
   const void* values;
   I tile_values;  // real numbers of the values of one tile (vector: W blocks, batch: one)
-  I steps_at, steps, conj, far, mid;  // far: values from memory; mid: elements written for the next
+  I steps_at, steps, conj, far;  // far: values from memory
+  I wide;  // batch: how much of wide.h does (flags)
 };
+enum : I { WIDE = 1, DIRECT_IN = 2, DIRECT_OUT = 4 };
 
 struct Header {
-  I rows, columns, type, batch, runs, work, mid;  // work: multiplications for one column
+  I rows, columns, type, batch, turned, runs, work, mid;  // work: multiplications for one column
 };
 
 struct Program {
@@ -37,53 +36,46 @@ struct Program {
   Run runs[1];  // head.runs of them, then the steps
 };
 
-// Memory that a thread keeps for its next product, unless it is large.
-struct Scratch {
-  static constexpr size_t KEEP = size_t(64) << 20;
-  void* p = nullptr;
-  size_t size = 0;
-  ~Scratch() { std::free(p); }
-  void* of(size_t bytes) {
-    if (bytes > size) {
-      std::free(p);
-      bytes = (bytes + 4095) / 4096 * 4096;
-      p = std::aligned_alloc(4096, bytes);
-      size = p ? bytes : 0;
-    }
-    return p;
-  }
-  void rest() {
-    if (size > KEEP) {
-      std::free(p);
-      p = nullptr;
-      size = 0;
-    }
-  }
-};
 thread_local Scratch between, tiles;
 
-int thread_count(const Header& h, I k) {
-#if defined(_OPENMP)
-  // Multiplications of about 200 us. On a quiet machine threads pay from a tenth of that on; where
-  // another process or a pool of BLAS holds a core, a barrier waits for milliseconds.
-  constexpr double ALONE = 1e6;
-  if (double(h.work) * double(k) < ALONE || omp_in_parallel()) return 1;
-  return threads();
-#else
-  (void)h;
-  (void)k;
-  return 1;
-#endif
+// ---- one tile ------------------------------------------------------------------------------
+
+constexpr I VECTOR_TILE = 64 << 10, L1_TILE = 16 << 10, BATCH_TILE = 512 << 10;  // bytes
+constexpr I VECTOR_UNITS = 16, BATCH_UNITS = 16;
+
+inline I within(I low, I n, I high) { return n < low ? low : n > high ? high : n; }
+
+// How a run is cut into tiles for k columns: units of columns, blocks side by side.
+struct Cut {
+  I units, blocks;
+  size_t scratch;  // real numbers
+};
+
+template <class T, int P>
+Cut cut_of(const Run& r, I k, const Header& h) {
+  constexpr I W = width<T>, E = P * W, S = sizeof(T);
+  if (!h.batch) {
+    const I units = within(1, VECTOR_TILE / (r.rows * E * S), k < VECTOR_UNITS ? k : VECTOR_UNITS);
+    return {units, 1, size_t(2 * r.rows * units * E)};
+  }
+  // an array in Fortran order is turned in squares over so many blocks
+  const I least = h.turned && (r.in.mode == LANES || r.out.mode == LANES) ? r.group : 1;
+  // what is applied factor by factor is to stay in L1
+  const I all = (k + W - 1) / W, tile = (r.wide ? BATCH_TILE : L1_TILE) / (r.rows * E * S);
+  const I units = within(1, tile / least, all < BATCH_UNITS ? all : BATCH_UNITS);
+  const I blocks = within(least, tile / units, r.group);
+  return {units, blocks, size_t((blocks + 1) * (padded(r.rows) + 1) * units * E)};
 }
 
 template <class T, int P>
-void vector_tile(const Run& r, const Step* steps, I tile, Grid<const T> x, Grid<T> y, I k, T* w) {
+void vector_tile(const Run& r, const Step* steps, I tile, Grid<const T> x, Grid<T> y, I k,
+                 const Cut& cut, T* w) {
   using M = Tile<T, P>;
   constexpr int W = width<T>;
   const T* v = static_cast<const T*>(r.values) + tile * r.tile_values;
   const I l0 = tile * W, n = r.lanes - l0 < W ? r.lanes - l0 : W;
-  for (I u = 0; u < k; u += r.panel) {
-    const I units = k - u < r.panel ? k - u : r.panel;
+  for (I u = 0; u < k; u += cut.units) {
+    const I units = k - u < cut.units ? k - u : cut.units;
     const Shape z{units, units * M::E, r.far != 0};
     M::gather(r.in, x, l0, n, u, units, w, r.conj);
     const T* done = apply<T, P, false>(steps, r.steps, v, tile, w, w + r.rows * z.row, z);
@@ -91,89 +83,263 @@ void vector_tile(const Run& r, const Step* steps, I tile, Grid<const T> x, Grid<
   }
 }
 
+// Radix-2 factors only: see wide.h.
 template <class T, int P>
-void batch_tile(const Run& r, const Step* steps, I l0, I c0, Grid<const T> x, Grid<T> y, I k,
-                bool stream, T* w) {
+void wide_tile(const Run& r, const Step* steps, const typename Tile<T, P>::Batch& z,
+               Grid<const T> x, Grid<T> y, bool past, T* w) {
   using M = Tile<T, P>;
-  constexpr int W = width<T>;
-  const I n = r.lanes - l0 < r.group ? r.lanes - l0 : r.group;
-  const I count = k - c0 < r.panel ? k - c0 : r.panel, units = (count + W - 1) / W;
-  const Shape z{units, units * M::E, false};
-  const I block = r.rows * z.row;
-  M::gather_columns(r.in, x, l0, n, c0, count, units, w, block, r.conj);
-  T *spare = w + r.group * block, *first = w;
-  for (I b = 0; b < n; ++b) {
-    const T* v = static_cast<const T*>(r.values) + (l0 + b) * r.tile_values;
-    T* mine = w + b * block;
-    T* done = apply<T, P, true>(steps, r.steps, v, l0 + b, mine, spare, z);
-    if (n == 1) first = done;
-    else if (done != mine) std::memcpy(mine, done, r.out.rows * z.row * sizeof(T));
-  }
-  M::scatter_columns(r.out, y, l0, n, c0, count, units, first, block, r.conj, stream);
+  const bool whole = z.count % width<T> == 0;
+  const bool in = whole && (r.wide & DIRECT_IN) && x.column == P,
+             out = whole && (r.wide & DIRECT_OUT) && y.column == P;
+  if (!in) M::gather_columns(r.in, x, z, w);
+  Wide<T, P> g;
+  g.steps = steps;
+  g.count = r.steps;
+  g.values = static_cast<const T*>(r.values) + z.l0 * r.tile_values;
+  g.tile_values = r.tile_values;
+  g.blocks = z.n;
+  g.units = z.units;
+  g.x = in ? x.p + r.in.lane[z.l0] * x.step + z.c0 * P : nullptr;
+  g.in_row = r.in.row;
+  g.in_lane = r.in.lane + z.l0;
+  g.in_step = x.step;
+  g.y = out ? y.p + r.out.lane[z.l0] * y.step + z.c0 * P : nullptr;
+  g.out_row = r.out.row;
+  g.out_lane = r.out.lane + z.l0;
+  g.out_step = y.step;
+  g.tile = w;
+  g.row = z.units * M::E;
+  g.block = z.block;
+  g.direct_in = in;
+  g.direct_out = out;
+  g.past = past && out && at_vector(g.y, y.step);
+  g.conj = z.conj;
+  g.fetch_ahead = true;
+  g.run();
+  if (!out) M::scatter_columns(r.out, y, z, w, past);
+}
+
+// The last factor of a run, written to y itself; meanwhile the rows of the next block are asked for.
+template <class T, int P>
+void last_factor(const Run& r, const Step& t, const T* v, I l, const typename Tile<T, P>::Batch& z,
+                 Grid<const T> x, Grid<T> y, bool past, const T* w, const Shape& s) {
+  using M = Tile<T, P>;
+  const I* row = r.out.row;
+  T* to = y.p + r.out.lane[l] * y.step + z.c0 * P;
+  const bool more = l + 1 < r.lanes && !r.in.index && x.column == P;
+  const T* next = more ? x.p + r.in.lane[l + 1] * x.step + z.c0 * P : nullptr;
+  const I lines = z.units * M::E * I(sizeof(T)) / 64;
+  const auto ask = [&](I from, I count) {
+    if (next)
+      for (I k = from; k < from + count && k < r.in.rows; ++k)
+        for (I q = 0; q < lines; ++q)
+          __builtin_prefetch(reinterpret_cast<const char*>(next + r.in.row[k] * x.step) + 64 * q);
+  };
+  if (past && at_vector(to, y.step))
+    factor_to<T, P, true>(t, v, w, s, [&](I k, I u, const Num<T, P>& n) {
+      M::template pairs<true>(to + row[k] * y.step + u * M::E, n, z.conj);
+    }, ask);
+  else
+    factor_to<T, P, true>(t, v, w, s, [&](I k, I u, const Num<T, P>& n) {
+      M::pairs(to + row[k] * y.step + u * M::E, n, z.conj);
+    }, ask);
 }
 
 template <class T, int P>
-bool execute(const Program& g, Grid<const T> x, Grid<T> y, I k) {
-  constexpr int W = width<T>, E = P * W;
-  const Header& h = g.head;
-  const Step* all = reinterpret_cast<const Step*>(g.runs + h.runs);
-  const I padded = h.batch ? (k + W - 1) / W * W : k;
-  const size_t half = size_t(h.mid) * padded * P;
-  T* mid = nullptr;
-  if (h.runs > 1 && !(mid = static_cast<T*>(between.of(2 * half * sizeof(T))))) return false;
-  size_t most = 0;
-  for (I q = 0; q < h.runs; ++q) {
-    const Run& r = g.runs[q];
-    const I units = h.batch ? (r.panel + W - 1) / W : r.panel;
-    const size_t need = size_t(r.group + 1) * r.rows * units * E;
-    if (need > most) most = need;
+void batch_tile(const Run& r, const Step* steps, typename Tile<T, P>::Batch z, Grid<const T> x,
+                Grid<T> y, bool past, T* w) {
+  using M = Tile<T, P>;
+  if (z.pad) return wide_tile<T, P>(r, steps, z, x, y, past, w);
+  const Shape s{z.units, z.units * M::E, false};
+  M::gather_columns(r.in, x, z, w);
+  const Step& end = steps[r.steps - 1];
+  const bool direct = end.op == Op::factor && !r.out.index && y.column == P && z.count % width<T> == 0;
+  T *spare = w + z.n * z.block, *first = w;
+  for (I b = 0; b < z.n; ++b) {
+    const T* v = static_cast<const T*>(r.values) + (z.l0 + b) * r.tile_values;
+    T* mine = w + b * z.block;
+    T* done = apply<T, P, true>(steps, r.steps - direct, v, z.l0 + b, mine, spare, s);
+    if (direct) last_factor<T, P>(r, end, v + end.values, z.l0 + b, z, x, y, past, done, s);
+    else if (z.n == 1) first = done;
+    else if (done != mine) std::memcpy(mine, done, r.out.rows * s.row * sizeof(T));
   }
-  const bool past = h.batch && size_t(h.rows) * k * P * sizeof(T) > size_t(16) << 20 &&
-                    reinterpret_cast<uintptr_t>(y.p) % BYTES == 0 && y.step * sizeof(T) % BYTES == 0;
-  const int threads = thread_count(h, k);
-  int bad = 0;
-  const auto work = [&] {
-    T* w = static_cast<T*>(tiles.of(most * sizeof(T)));
-    for (I q = 0; q < h.runs; ++q) {
-      const Run& r = g.runs[q];
-      const bool last = q + 1 == h.runs;
-      const I step = h.batch ? padded * P : P, column = h.batch ? P : I(h.mid) * P;
-      const Grid<const T> in = q == 0 ? x : Grid<const T>{mid + ((q - 1) & 1) * half, step, column};
-      const Grid<T> out = last ? y : Grid<T>{mid + (q & 1) * half, step, column};
-      const I width_of = h.batch ? r.group : W, groups = (r.lanes + width_of - 1) / width_of;
-      const I all_tiles = h.batch ? groups * ((k + r.panel - 1) / r.panel) : groups;
-      const auto tile = [&](I t) {
-        if (h.batch)
-          batch_tile<T, P>(r, all + r.steps_at, t % groups * r.group, t / groups * r.panel, in, out,
-                           k, last && past, w);
-        else vector_tile<T, P>(r, all + r.steps_at, t, in, out, k, w);
-      };
-      if (threads == 1) {
-        if (w) for (I t = 0; t < all_tiles; ++t) tile(t);
-        continue;
-      }
-#if defined(_OPENMP)
-#pragma omp for schedule(static)
-#endif
-      for (I t = 0; t < all_tiles; ++t)
-        if (w) tile(t);
-    }
-    if (past) fence();
-    if (!w) __atomic_store_n(&bad, 1, __ATOMIC_RELAXED);
-    tiles.rest();
-  };
-  if (threads == 1) {
-    work();
-  } else {
-#if defined(_OPENMP)
-#pragma omp parallel num_threads(threads)
-    work();
-#endif
-  }
-  const bool good = !bad;
-  between.rest();
-  return good;
+  if (!direct) M::scatter_columns(r.out, y, z, first, past);
 }
+
+// Columns c0 .. c0 + count of blocks l0 .. l0 + n: whole vectors first, what is left over apart.
+template <class T, int P>
+void batch_tiles(const Run& r, const Step* steps, I l0, I n, I c0, I count, Grid<const T> x,
+                 Grid<T> y, bool past, T* w) {
+  constexpr I W = width<T>, E = P * W;
+  const bool pad = r.wide & WIDE;
+  const auto one = [&](I from, I columns) {
+    const I units = (columns + W - 1) / W, rows = pad ? padded(r.rows) + 1 : r.rows;
+    batch_tile<T, P>(r, steps, {l0, n, from, columns, units, rows * units * E, pad, r.conj != 0}, x,
+                     y, past, w);
+  };
+  const I whole = pad ? count / W * W : count;
+  if (whole) one(c0, whole);
+  if (whole < count) one(c0 + whole, count - whole);
+}
+
+// ---- a product -----------------------------------------------------------------------------
+
+// Rough time on one core: what decides whether a team pays.
+template <class T, int P>
+double nanoseconds(const Header& h, I k) {
+  const double rate = (h.batch ? 40 : 16) * 4.0 / sizeof(T) * P;  // multiplications a ns
+  return double(h.work) * double(k) / rate;
+}
+
+// Bytes of a result, or of an intermediate one, that no cache holds until it is read.
+constexpr size_t PAST = 6 << 20;
+
+// Bytes of the intermediate results of a panel of columns that one thread takes through all runs.
+constexpr size_t PANEL = 4 << 20;
+
+template <class T, int P>
+struct Execution {
+  static constexpr I W = width<T>, E = P * W;
+  const Header& h;
+  const Run* runs;
+  const Step* all;
+  Grid<const T> x;
+  Grid<T> y;
+  I k;
+  int team;
+  std::atomic<bool> bad{false};
+
+  Execution(const Program& g, Grid<const T> x, Grid<T> y, I k)
+      : h(g.head), runs(g.runs), all(reinterpret_cast<const Step*>(g.runs + h.runs)), x(x), y(y),
+        k(k), team(team_for(nanoseconds<T, P>(h, k))) {}
+
+  size_t scratch(I columns) const {
+    size_t most = 0;
+    for (I q = 0; q < h.runs; ++q) {
+      const size_t need = cut_of<T, P>(runs[q], columns, h).scratch;
+      if (need > most) most = need;
+    }
+    return most * sizeof(T);
+  }
+
+  T* tile_memory(I columns) {
+    T* w = static_cast<T*>(tiles.of(scratch(columns)));
+    if (!w) bad.store(true, std::memory_order_relaxed);
+    return w;
+  }
+
+  bool run() {
+    if (!h.batch) return vector();
+    if (h.runs > 1) {
+      const size_t column = size_t(h.mid) * P * sizeof(T);
+      I width_of = I(PANEL / column) / W * W;
+      const I share_of = (k / (2 * team) + W - 1) / W * W;
+      if (width_of > share_of) width_of = share_of;
+      const I least = h.turned ? W : 2 * W;  // columns far apart: the fewer at once the better
+      if (width_of >= least && k >= least * team) return by_panels(width_of);
+    }
+    // so many columns at a time that the intermediate results fit memory that is kept
+    const I column = (h.runs > 2 ? 2 : 1) * h.mid * P * sizeof(T);
+    const I most = h.runs > 1 ? within(2 * W, I(Scratch::KEEP) / column / W * W, k) : k;
+    for (I c = 0; c < k; c += most)
+      if (!by_runs(c, k - c < most ? k - c : most)) return false;
+    return true;
+  }
+
+  // One vector, or a few: lanes are blocks.
+  bool vector() {
+    const size_t half = size_t(h.mid) * k * P;
+    T* mid = nullptr;
+    if (h.runs > 1 && !(mid = static_cast<T*>(between.of(2 * half * sizeof(T))))) return false;
+    for (I q = 0; q < h.runs; ++q) {
+      const Run& r = runs[q];
+      const Grid<const T> in = q == 0 ? x : Grid<const T>{mid + ((q - 1) & 1) * half, P, h.mid * P};
+      const Grid<T> out = q + 1 == h.runs ? y : Grid<T>{mid + (q & 1) * half, P, h.mid * P};
+      const Cut cut = cut_of<T, P>(r, k, h);
+      share((r.lanes + W - 1) / W, team, [&](I from, I to) {
+        T* w = tile_memory(k);
+        for (I t = from; w && t < to; ++t)
+          vector_tile<T, P>(r, all + r.steps_at, t, in, out, k, cut, w);
+        tiles.rest();
+      });
+    }
+    between.rest();
+    return !bad;
+  }
+
+  // Columns c0 .. c0 + count through the tiles from .. to of a run.
+  void tiles_of(const Run& r, const Cut& cut, I from, I to, I c0, I count, Grid<const T> in,
+                Grid<T> out, bool past, T* w) {
+    const I groups = (r.lanes + cut.blocks - 1) / cut.blocks, panel = cut.units * W;
+    for (I t = from; t < to; ++t) {
+      const I l0 = t % groups * cut.blocks, c = t / groups * panel;
+      const I n = r.lanes - l0 < cut.blocks ? r.lanes - l0 : cut.blocks;
+      const I columns = count - c < panel ? count - c : panel;
+      batch_tiles<T, P>(r, all + r.steps_at, l0, n, c0 + c, columns, in, out, past, w);
+    }
+  }
+
+  static I tile_count(const Run& r, const Cut& cut, I columns) {
+    const I panel = cut.units * W;
+    return (r.lanes + cut.blocks - 1) / cut.blocks * ((columns + panel - 1) / panel);
+  }
+
+  // Each thread takes a panel of columns through all runs: no line crosses from core to core, and
+  // the intermediate results stay in its cache.
+  bool by_panels(I width_of) {
+    const size_t half = size_t(h.mid) * width_of * P;
+    const bool past = size_t(h.rows) * k * P * sizeof(T) > PAST;
+    share((k + width_of - 1) / width_of, team, [&](I from, I to) {
+      T* mid = static_cast<T*>(between.of(2 * half * sizeof(T)));
+      T* w = mid ? tile_memory(width_of) : nullptr;
+      if (!w) return bad.store(true, std::memory_order_relaxed);
+      for (I panel = from; panel < to; ++panel) {
+        const I c0 = panel * width_of, count = k - c0 < width_of ? k - c0 : width_of;
+        for (I q = 0; q < h.runs; ++q) {
+          const Run& r = runs[q];
+          const bool last = q + 1 == h.runs;
+          // an intermediate panel holds its own columns only
+          Grid<const T> in = q == 0 ? x : Grid<const T>{mid + ((q - 1) & 1) * half, width_of * P, P};
+          Grid<T> out = last ? y : Grid<T>{mid + (q & 1) * half, width_of * P, P};
+          if (q == 0) in.p += c0 * in.column;
+          if (last) out.p += c0 * out.column;
+          const Cut cut = cut_of<T, P>(r, width_of, h);
+          tiles_of(r, cut, 0, tile_count(r, cut, count), 0, count, in, out, last && past, w);
+        }
+      }
+      if (past) fence();
+      between.rest();
+      tiles.rest();
+    });
+    return !bad;
+  }
+
+  // Columns c0 .. c0 + count through one run after the other.
+  bool by_runs(I c0, I count) {
+    const I row = (count + W - 1) / W * E;  // of an intermediate result
+    const size_t half = size_t(h.mid) * row, bytes = half * sizeof(T);
+    T* mid = nullptr;
+    if (h.runs > 1 && !(mid = static_cast<T*>(between.of((h.runs > 2 ? 2 : 1) * bytes)))) return false;
+    for (I q = 0; q < h.runs; ++q) {
+      const Run& r = runs[q];
+      const bool last = q + 1 == h.runs;
+      Grid<const T> in = q == 0 ? x : Grid<const T>{mid + ((q - 1) & 1) * half, row, P};
+      Grid<T> out = last ? y : Grid<T>{mid + (q & 1) * half, row, P};
+      if (q == 0) in.p += c0 * in.column;
+      if (last) out.p += c0 * out.column;
+      const bool past = (last ? size_t(h.rows) * k * P * sizeof(T) : bytes) > PAST;
+      const Cut cut = cut_of<T, P>(r, count, h);
+      share(tile_count(r, cut, count), team, [&](I from, I to) {
+        T* w = tile_memory(count);
+        if (w) tiles_of(r, cut, from, to, 0, count, in, out, past, w);
+        if (past) fence();
+        tiles.rest();
+      });
+    }
+    between.rest();
+    return !bad;
+  }
+};
 
 enum { no_memory = 4 };
 
@@ -183,7 +349,7 @@ int product(const Program& g, const PyBuffer& x, const PyBuffer& y, I k, I parts
   // parts = 2: complex x in a real chain, k columns of pairs
   const Grid<const T> in{static_cast<const T*>(x.buf), x.strides[0] / S, parts == 2 ? 1 : x.strides[1] / S};
   const Grid<T> out{static_cast<T*>(y.buf), y.strides[0] / S, parts == 2 ? 1 : y.strides[1] / S};
-  return execute<T, P>(g, in, out, k * parts) ? done : int(no_memory);
+  return Execution<T, P>(g, in, out, k * parts).run() ? done : int(no_memory);
 }
 
 // Numbers side by side: a complex column may be taken as two real ones.

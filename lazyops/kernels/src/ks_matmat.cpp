@@ -385,12 +385,12 @@ void run(const Product& p) {
                      t ? D : p.c * D, t ? p.c * D : D, p.conj};
   if (whole.ins == 0) return clear(whole.y, whole.a * whole.outs * D * whole.n);
   if (whole.n == 0 || whole.d == 0) return;
-  const double bytes = double(p.a) * double(p.b * p.c) * double(D * sizeof(T)) * double(p.n);
-  const I units = p.a > 1 ? p.a : whole.outs, most = bytes < 2 * PART_BYTES ? 1 : threads();
-  const int parts = int(units < most ? units : most < MOST_PARTS ? most : MOST_PARTS);
-  if (parts <= 1) return run_job<T, Z>(whole, t);
-  each_part(parts, [&](int k) {
-    const I from = units * k / parts, count = units * (k + 1) / parts - from;
+  // ns at 16 bytes a ns, which one core reads from its last cache
+  const double ns = double(p.a) * double(p.b * p.c) * double(D * sizeof(T)) * double(p.n) / 16;
+  const int team = team_for(ns);
+  if (team <= 1) return run_job<T, Z>(whole, t);
+  share(p.a > 1 ? p.a : whole.outs, team, [&](I from, I to) {
+    const I count = to - from;
     Job<T> g = whole;
     if (p.a > 1) {
       g.v += from * p.b * p.c * D;

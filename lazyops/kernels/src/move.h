@@ -13,6 +13,16 @@ struct Side {
   I mode, rows;
 };
 
+// Where row r of a padded tile lies. Rows a power of two apart fall into one set of a cache: after
+// every CHUNK rows one is left out.
+constexpr I CHUNK = 64;
+INLINE I padded(I r) { return r + r / CHUNK; }
+
+template <class T>
+INLINE bool at_vector(const T* p, I step) {
+  return reinterpret_cast<uintptr_t>(p) % BYTES == 0 && step * I(sizeof(T)) % BYTES == 0;
+}
+
 // An array of numbers (offset, column); strides in real numbers.
 template <class T>
 struct Grid {
@@ -113,41 +123,115 @@ struct Tile {
   }
 
   // ---- batch form: lanes are columns; blocks l0 .. l0 + n side by side ---------------------
-  // A block takes `block` numbers of w, a row of it units * E; columns c0 .. c0 + count.
+  // A block takes `block` numbers of w, its row r begins at place(r) * units * E; columns
+  // c0 .. c0 + count. Where columns are far apart and rows, or blocks, are neighbours in memory
+  // (an array in Fortran order), W numbers of W columns are turned in registers.
 
-  static void gather_columns(const Side& s, Grid<const T> g, I l0, I n, I c0, I count, I units,
-                             T* w, I block, bool conj) {
-    const I full = g.column == P ? count / W : 0;
+  struct Batch {
+    I l0, n, c0, count, units, block;
+    bool pad, conj;
+    INLINE I place(I r, I b) const { return b * block + (pad ? padded(r) : r) * units * E; }
+    INLINE I full() const { return count / W; }
+  };
+  static constexpr I C = W / P;  // numbers in W reals
+
+  static void gather_columns(const Side& s, Grid<const T> g, const Batch& z, T* w) {
+    const I full = g.column == P ? z.full() : 0;
+    if (full < z.units && g.step == P && turned(s, z))
+      return each_square(s, z, [&](I r, I b, I dr, I db, I off, I u, I cols) {
+        turn_in(g.p + off * P + (z.c0 + u * W) * g.column, g.column, cols, z.conj, [&](I i) {
+          return w + z.place(r + i * dr, b + i * db) + u * E;
+        });
+      });
     for (I r = 0; r < s.rows; ++r)
-      for (I b = 0; b < n; ++b) {
-        const T* x = g.p + offset(s, r, l0 + b) * g.step + c0 * g.column;
-        T* out = w + b * block + r * units * E;
-        for (I u = 0; u < full; ++u) put(out + u * E, planar(x + u * E, conj));
-        for (I u = full; u < units; ++u)
+      for (I b = 0; b < z.n; ++b) {
+        const T* x = g.p + offset(s, r, z.l0 + b) * g.step + z.c0 * g.column;
+        T* out = w + z.place(r, b);
+        for (I u = 0; u < full; ++u) put(out + u * E, planar(x + u * E, z.conj));
+        for (I u = full; u < z.units; ++u)
           for (I j = 0; j < W; ++j) {
             const I c = u * W + j;
-            const bool in = c < count;
+            const bool in = c < z.count;
             out[u * E + j] = in ? x[c * g.column] : 0;
-            if (P == 2) out[u * E + W + j] = !in ? 0 : conj ? -x[c * g.column + 1] : x[c * g.column + 1];
+            if (P == 2) out[u * E + W + j] = !in ? 0 : z.conj ? -x[c * g.column + 1] : x[c * g.column + 1];
           }
       }
   }
 
-  static void scatter_columns(const Side& s, Grid<T> g, I l0, I n, I c0, I count, I units,
-                              const T* w, I block, bool conj, bool far) {
-    const I full = g.column == P ? count / W : 0;
+  // far: too much for the caches, written around them where whole vectors begin at vectors
+  static void scatter_columns(const Side& s, Grid<T> g, const Batch& z, const T* w, bool far) {
+    const I full = g.column == P ? z.full() : 0;
+    if (full < z.units && g.step == P && turned(s, z))
+      return each_square(s, z, [&](I r, I b, I dr, I db, I off, I u, I cols) {
+        turn_out(g.p + off * P + (z.c0 + u * W) * g.column, g.column, cols, z.conj, far, [&](I i) {
+          return w + z.place(r + i * dr, b + i * db) + u * E;
+        });
+      });
+    far = far && at_vector(g.p + z.c0 * g.column, g.step);
     for (I r = 0; r < s.rows; ++r)
-      for (I b = 0; b < n; ++b) {
-        T* y = g.p + offset(s, r, l0 + b) * g.step + c0 * g.column;
-        const T* in = w + b * block + r * units * E;
-        if (far) for (I u = 0; u < full; ++u) pairs<true>(y + u * E, get<T, P>(in + u * E), conj);
-        else for (I u = 0; u < full; ++u) pairs(y + u * E, get<T, P>(in + u * E), conj);
-        for (I c = full * W; c < count; ++c) {
-          const T* z = in + c / W * E + c % W;
-          y[c * g.column] = z[0];
-          if (P == 2) y[c * g.column + 1] = conj ? -z[W] : z[W];
+      for (I b = 0; b < z.n; ++b) {
+        T* y = g.p + offset(s, r, z.l0 + b) * g.step + z.c0 * g.column;
+        const T* in = w + z.place(r, b);
+        if (far) for (I u = 0; u < full; ++u) pairs<true>(y + u * E, get<T, P>(in + u * E), z.conj);
+        else for (I u = 0; u < full; ++u) pairs(y + u * E, get<T, P>(in + u * E), z.conj);
+        for (I c = full * W; c < z.count; ++c) {
+          const T* q = in + c / W * E + c % W;
+          y[c * g.column] = q[0];
+          if (P == 2) y[c * g.column + 1] = z.conj ? -q[W] : q[W];
         }
       }
+  }
+
+  // Whether C rows, or C blocks, are neighbours in memory throughout.
+  static bool turned(const Side& s, const Batch& z) {
+    return (s.mode == ROWS && s.rows % C == 0) || (s.mode == LANES && z.n % C == 0);
+  }
+
+  // f(row, block, step of both, offset, unit, columns) for all squares of C numbers x W columns
+  template <class F>
+  static void each_square(const Side& s, const Batch& z, const F& f) {
+    const bool rows = s.mode == ROWS && s.rows % C == 0;
+    for (I u = 0; u < z.units; ++u) {
+      const I cols = z.count - u * W < W ? z.count - u * W : W;
+      for (I b = 0; b < z.n; b += rows ? 1 : C)
+        for (I r = 0; r < s.rows; r += rows ? C : 1)
+          f(r, b, rows, !rows, s.row[r] + s.lane[z.l0 + b], u, cols);
+    }
+  }
+
+  template <class F>
+  static INLINE void turn_in(const T* x, I column, I cols, bool conj, const F& to) {
+    Vec<T> q[W];
+    if (cols == W) {
+#pragma GCC unroll 16
+      for (int j = 0; j < W; ++j) q[j] = Lane<T>::load(x + j * column);
+    } else {
+      for (int j = 0; j < W; ++j) q[j] = j < cols ? Lane<T>::load(x + j * column) : Lane<T>::splat(0);
+    }
+    transpose<T>(q);
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i)
+      Lane<T>::store(to(i / P) + i % P * W, P == 2 && (i & 1) && conj ? -q[i] : q[i]);
+  }
+
+  template <class F>
+  static INLINE void turn_out(T* y, I column, I cols, bool conj, bool far, const F& from) {
+    Vec<T> q[W];
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i) {
+      q[i] = Lane<T>::load(from(i / P) + i % P * W);
+      if (P == 2 && (i & 1) && conj) q[i] = -q[i];
+    }
+    transpose<T>(q);
+    if (cols == W && far && at_vector(y, column)) {
+#pragma GCC unroll 16
+      for (int j = 0; j < W; ++j) stream<T>(y + j * column, q[j]);
+    } else if (cols == W) {
+#pragma GCC unroll 16
+      for (int j = 0; j < W; ++j) Lane<T>::store(y + j * column, q[j]);
+    } else {
+      for (int j = 0; j < cols; ++j) Lane<T>::store(y + j * column, q[j]);
+    }
   }
 
   // ---- E numbers in a row of memory -------------------------------------------------------

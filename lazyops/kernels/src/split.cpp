@@ -1,8 +1,10 @@
-#include <cstdlib>
 // Best rank-one approximations of all blocks of a split, each block read once.
 // The blocks are a strided view (a, A, D, d, b, c) of the matrix or factor, the halves are views
 // (a, A, D, d, b, 1) and (a, A, D, d, 1, c) of the new factors, in double precision.
+#include <atomic>
+
 #include "buffers.h"
+#include "scratch.h"
 #include "split_lanes.h"
 #include "threads.h"
 
@@ -145,22 +147,29 @@ struct RowsPart {
   }
 };
 
+// f(first, last, memory) over parts of the tasks; whether there was memory
+template <class F>
+bool shared(const Split& g, I tasks, I bytes, const F& f) {
+  const double ns = 0.4 * double(g.t.grid()) * double(g.t.shape[4] * g.t.shape[5]);
+  std::atomic<bool> good{true};
+  share(tasks, team_for(ns), [&](I first, I last) {
+    thread_local Scratch own;
+    if (void* memory = own.of(size_t(bytes))) f(first, last, memory);
+    else good = false;
+    own.rest();
+  });
+  return good;
+}
+
 template <class S, int P>
 bool by_rows(const Split& g) {
   const View& t = g.t;
   const I size = t.shape[5] * P * I(sizeof(S));
   const I strip = t.stride[1] == size ? std::max<I>(1, 1024 / size) : 1;
   const I tasks = RowsPart<S, P>::tasks(g, strip);
-  const double work = double(t.grid()) * double(t.shape[4] * t.shape[5]);
-  const int parts = work < 1e5 ? 1 : int(std::min<I>({threads(), MOST_PARTS, tasks}));
-  const I bytes = padded(Room<S, P>::bytes(t.shape[4], t.shape[5], 2 * strip), 4096);
-  char* memory = static_cast<char*>(std::aligned_alloc(4096, size_t(bytes * parts)));
-  if (!memory) return false;
-  each_part(parts, [&](int part) {
-    RowsPart<S, P>(g, strip, memory + part * bytes)(tasks * part / parts, tasks * (part + 1) / parts);
+  return shared(g, tasks, Room<S, P>::bytes(t.shape[4], t.shape[5], 2 * strip), [&](I first, I last, void* m) {
+    RowsPart<S, P>(g, strip, m)(first, last);
   });
-  std::free(memory);
-  return true;
 }
 
 // W blocks at a time, in the order of the grid.
@@ -208,16 +217,10 @@ void lanes_part(const Split& g, I first, I last, void* memory) {
 template <int P>
 bool by_lanes(const Split& g) {
   const I b = g.t.shape[4], c = g.t.shape[5], W = width<double>;
-  const I groups = (g.t.grid() + W - 1) / W;
-  const int parts = double(g.t.grid()) * double(b * c) < 1e5 ? 1 : int(std::min<I>({threads(), MOST_PARTS, groups}));
-  const I bytes = padded(std::max(LaneBlocks<P>::bytes(b, c), LaneBlocks<P>::bytes(c, b)), 4096);
-  char* memory = static_cast<char*>(std::aligned_alloc(4096, size_t(bytes * parts)));
-  if (!memory) return false;
-  each_part(parts, [&](int part) {
-    lanes_part<P>(g, groups * part / parts, groups * (part + 1) / parts, memory + part * bytes);
+  const I bytes = std::max(LaneBlocks<P>::bytes(b, c), LaneBlocks<P>::bytes(c, b));
+  return shared(g, (g.t.grid() + W - 1) / W, bytes, [&](I first, I last, void* m) {
+    lanes_part<P>(g, first, last, m);
   });
-  std::free(memory);
-  return true;
 }
 
 constexpr I SMALL = 1024;  // numbers of a block for which lanes are blocks

@@ -144,24 +144,25 @@ struct LaneBlocks {
     for (I l = 0; P == 2 && l < c; ++l) w[2 * l + 1] = -w[2 * l + 1];
     const V kept = squares(w, c), rest = tail();
     bool open = false;
-    double beta[W];
+    double beta[W], gain[W];
     for (int j = 0; j < W; ++j) {
       beta[j] = rest[j];
-      open |= !(excess(kept[j], rho[j], beta[j]) <= EXACT * energy[j]);
+      gain[j] = gain_of(kept[j], rest[j], rho[j], P * (b + c));
+      open |= !(excess(gain[j], rho[j], beta[j]) <= EXACT * energy[j]);
     }
     if (open) by_trace(kept, rest, beta);
     for (int j = 0; j < W; ++j) {
-      const double over = excess(kept[j], rho[j], beta[j]);
+      const double over = excess(gain[j], rho[j], beta[j]);
       facts[j] = {kept[j], rest[j], std::max(rest[j] - over, 0.0),
-                  rest[j] * std::max(kept[j] - rho[j], 0.0) / kept[j]};
+                  rest[j] * gain[j] / kept[j]};
       if (!(energy[j] > 1e-200 && energy[j] < 1e200)) special(j, energy[j], facts[j]);
       else if (!(over <= EXACT * energy[j])) facts[j].lower = -1;
     }
   }
 
   // Squared error above the smallest possible, at most: Kato-Temple, as in split_rows.h.
-  static double excess(double kept, double rho, double beta) {
-    return beta < rho ? std::max(kept - rho, 0.0) * beta / (rho - beta)
+  static double excess(double gain, double rho, double beta) {
+    return beta < rho ? gain * beta / (rho - beta)
                       : std::numeric_limits<double>::infinity();
   }
 

@@ -329,11 +329,16 @@ struct Room {
   }
 };
 
-// The largest eigenvalue is at most this, by trace and Frobenius norm (Wolkowicz and Styan,
-// Linear Algebra Appl. 29, 1980, 471-506).
-inline double largest_eigenvalue(double trace, double norm, double n) {
-  const double mean = trace / n;
-  return mean + std::sqrt((n - 1) * std::max(norm * norm / n - mean * mean, 0.0));
+// The largest of n eigenvalues is at most this, by trace and Frobenius norm (Wolkowicz and Styan,
+// Linear Algebra Appl. 29, 1980, 471-506); the trace is known to a relative `rounding`.
+inline double largest_eigenvalue(double trace, double norm, double n, double rounding) {
+  const double least = (1 - rounding) * trace / n;
+  return (1 + rounding) * trace / n + std::sqrt((n - 1) * std::max(norm * norm / n - least * least, 0.0));
+}
+
+// rho' - rho at most, whatever the rounding of the sums of `terms` products that gave them.
+inline double gain_of(double kept, double tail, double rho, I terms) {
+  return std::max(kept - rho, 0.0) + 2 * double(terms) * std::numeric_limits<double>::epsilon() * (kept + tail);
 }
 
 // The best rank-one approximation of a block in `copy`, left in m.left and m.right (planar).
@@ -401,7 +406,7 @@ struct RankOne {
 
   void prove(Facts& f, double rho) const {
     const double n = double(std::min(k.b, m.columns)), whole = f.energy + f.tail;
-    const double gain = std::max(f.energy - rho, 0.0);
+    const double gain = gain_of(f.energy, f.tail, rho, P * (k.b + k.c));
     const double enough = n <= FEW ? f.tail - EXACT * whole : ENOUGH * f.tail;
     const auto by_gap = [&](double beta) {
       return beta < rho ? f.tail - gain * beta / (rho - beta) : -1.0;
@@ -409,23 +414,24 @@ struct RankOne {
     f.turn = f.tail * gain / f.energy;
     f.lower = by_gap(f.tail);
     if (f.lower >= enough) return;
+    const double rounding = UNIT * double(k.c + k.b + 8);
     double norm[LEVELS], most = 0;
     for (I j = 0; j < k.b; j += PANEL) {  // sigma_1^2 of a stack is at most the sum of its parts'
       const Block<S, P> part{k.row(j), std::min(PANEL, k.b - j), k.c};
       double trace;
-      const double norm = outer(part, m.power[0], trace);
-      most += largest_eigenvalue(trace, norm, double(std::min(part.b, part.c)));
+      const double norm = outer(part, m.power[0], rounding, trace);
+      most += largest_eigenvalue(trace, norm, double(part.b), rounding);
     }
     f.lower = std::max(f.lower, whole - most);
     if (f.lower >= enough) return;
     double trace;
-    norm[0] = outer(k, m.power[0], trace);
-    f.lower = std::max({f.lower, whole - largest_eigenvalue(trace, norm[0], n),
+    norm[0] = outer(k, m.power[0], rounding, trace);
+    f.lower = std::max({f.lower, whole - largest_eigenvalue(trace, norm[0], n, rounding),
                         by_gap(std::sqrt(std::max(norm[0] * norm[0] - f.energy * f.energy, 0.0)))});
     for (int level = 1; level < LEVELS && f.lower < enough; ++level) {
       const Block<S, P> last{m.power[(level - 1) & 1], k.b, m.rows};
       scale(m.power[(level - 1) & 1], P * k.b * m.rows, S(1 / norm[level - 1]));
-      norm[level] = outer(last, m.power[level & 1], trace);
+      norm[level] = outer(last, m.power[level & 1], rounding, trace);
       double s = 1 + 4 * UNIT;
       for (int i = level; i > 0; --i) s = std::sqrt(norm[i] * s) + 2 * UNIT;
       f.lower = std::max(f.lower, whole - norm[0] * s);
@@ -437,7 +443,7 @@ struct RankOne {
   static constexpr I PANEL = 16;
 
   // to = conj(X X^H) of b rows X; its trace, and its Frobenius norm with all rounding errors.
-  double outer(const Block<S, P>& x, S* to, double& trace) const {
+  double outer(const Block<S, P>& x, S* to, double rounding, double& trace) const {
     const Products<S, S, P> p{x, m.rows};
     double total = 0;
     trace = 0;
@@ -449,9 +455,7 @@ struct RankOne {
       if (P == 2) total += double(energy_of(to + m.rows, padded(x.b, width<S>)));
       trace += double(to[i]);
     }
-    const double rounding = UNIT * double(x.c + x.b + 8);
-    trace *= 1 + rounding;
-    return std::sqrt(total) * (1 + rounding) + rounding * trace;
+    return std::sqrt(total) * (1 + rounding) + 2 * rounding * trace;
   }
 };
 

@@ -103,9 +103,9 @@ void radix(const Step& t, const T* v, T* w, const Shape& z) {
 
 // ---- any factor ---------------------------------------------------------------------------
 
-// R rows of H units: y[r] = sum_k v[r * vr + k * vk] x[k]; N terms where N is not 0.
-template <class T, int P, bool SPLAT, int R, int H, int N>
-INLINE void rows(const T* v, I vr, I vk, I terms, const T* x, I xs, T* y, I ys) {
+// R rows of H units: out(r, h, sum_k v[r * vr + k * vk] x[k]); N terms where N is not 0.
+template <class T, int P, bool SPLAT, int R, int H, int N, class Out>
+INLINE void rows(const T* v, I vr, I vk, I terms, const T* x, I xs, const Out& out) {
   constexpr int E = P * width<T>;
   Num<T, P> s[R][H] = {};
   const I count = N ? N : terms;
@@ -122,21 +122,28 @@ INLINE void rows(const T* v, I vr, I vk, I terms, const T* x, I xs, T* y, I ys) 
   }
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
-    for (int h = 0; h < H; ++h) put(y + r * ys + h * E, s[r][h]);
+#pragma GCC unroll 2
+    for (int h = 0; h < H; ++h) out(r, h, s[r][h]);
 }
 
-template <class T, int P, bool SPLAT, int R, int N>
-INLINE void units(const T* v, I vr, I vk, I terms, const T* x, I xs, T* y, I ys, I count) {
+// out(r, u, number) for R rows and all units.
+template <class T, int P, bool SPLAT, int R, int N, class Out>
+INLINE void units(const T* v, I vr, I vk, I terms, const T* x, I xs, I count, const Out& out) {
   constexpr int E = P * width<T>, H = P == 1 ? 2 : 1;
   I u = 0;
   for (; u + H <= count; u += H)
-    rows<T, P, SPLAT, R, H, N>(v, vr, vk, terms, x + u * E, xs, y + u * E, ys);
+    rows<T, P, SPLAT, R, H, N>(v, vr, vk, terms, x + u * E, xs,
+                               [&](int r, int h, const Num<T, P>& n) { out(r, u + h, n); });
   if constexpr (H > 1)
-    if (u < count) rows<T, P, SPLAT, R, 1, N>(v, vr, vk, terms, x + u * E, xs, y + u * E, ys);
+    if (u < count)
+      rows<T, P, SPLAT, R, 1, N>(v, vr, vk, terms, x + u * E, xs,
+                                 [&](int r, int, const Num<T, P>& n) { out(r, u, n); });
 }
 
-template <class T, int P, bool SPLAT>
-void factor(const Step& t, const T* v, const T* x, T* y, const Shape& z) {
+// out(row, unit, number) for all rows of a factor applied to x; between(row) before rows of a block.
+template <class T, int P, bool SPLAT, class Out, class Between>
+INLINE void factor_to(const Step& t, const T* v, const T* x, const Shape& z, const Out& out,
+                      const Between& between) {
   constexpr int VE = SPLAT ? P : P * width<T>;
   const I outs = t.transposed ? t.c : t.b, ins = t.transposed ? t.b : t.c;
   const I vr = t.transposed ? 1 : t.c, vk = t.transposed ? t.c : 1;
@@ -144,10 +151,12 @@ void factor(const Step& t, const T* v, const T* x, T* y, const Shape& z) {
   for (I i = 0; i < t.alpha; ++i)
     for (I l = 0; l < t.delta; ++l, v += t.b * t.c * VE) {
       const T* in = x + (i * ins * t.delta + l) * z.row;
-      T* out = y + (i * outs * t.delta + l) * z.row;
       const auto go = [&](auto r, auto n, I from) {
+        const I first = (i * outs + from) * t.delta + l;
+        between(first, I(decltype(r)::value));
         units<T, P, SPLAT, decltype(r)::value, decltype(n)::value>(
-            v + from * vr * VE, vr, vk, ins, in, xs, out + from * xs, xs, z.units);
+            v + from * vr * VE, vr, vk, ins, in, xs, z.units,
+            [&](int k, I u, const Num<T, P>& n) { out(first + k * t.delta, u, n); });
       };
       using std::integral_constant;
       constexpr integral_constant<int, 0> any;
@@ -164,6 +173,14 @@ void factor(const Step& t, const T* v, const T* x, T* y, const Shape& z) {
       if (r + 2 <= outs) { go(integral_constant<int, 2>(), any, r); r += 2; }
       if (r < outs) go(integral_constant<int, 1>(), any, r);
     }
+}
+
+template <class T, int P, bool SPLAT>
+void factor(const Step& t, const T* v, const T* x, T* y, const Shape& z) {
+  factor_to<T, P, SPLAT>(
+      t, v, x, z,
+      [&](I r, I u, const Num<T, P>& n) { put(y + r * z.row + u * (P * width<T>), n); },
+      [](I, I) {});
 }
 
 // w[r] *= v[r], or a number for all rows
