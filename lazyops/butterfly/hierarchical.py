@@ -24,7 +24,7 @@ from .splits import (
     left_blocks,
     right_blocks,
 )
-from .svd import Halves, Want, energy, orthonormal_columns, split
+from .svd import Halves, Want, energy, orthonormal_columns, split, times_triangle
 
 ORDERS = ("balanced", "left-to-right", "right-to-left")
 
@@ -157,7 +157,7 @@ class Splitting:
         k = self.centre
         A, D = self.junction(k)
         Q, R = orthonormal_columns(left_blocks(self.parts[k].values, A, D))
-        V = R @ right_blocks(self.parts[k + 1].values, A, D)
+        V = times_triangle(R, right_blocks(self.parts[k + 1].values, A, D))
         self._replace(k, from_left_blocks(Q), from_right_blocks(V))
         self.centre = k + 1
 
@@ -166,7 +166,8 @@ class Splitting:
         A, D = self.junction(k)
         V = right_blocks(self.parts[k + 1].values, A, D)
         Q, R = orthonormal_columns(V.swapaxes(-1, -2))  # of the transpose: no conjugation needed
-        U = left_blocks(self.parts[k].values, A, D) @ R.swapaxes(-1, -2)
+        left = left_blocks(self.parts[k].values, A, D)
+        U = times_triangle(R, left.swapaxes(-1, -2)).swapaxes(-1, -2)
         self._replace(k, from_left_blocks(U), from_right_blocks(Q.swapaxes(-1, -2)))
         self.centre = k
 

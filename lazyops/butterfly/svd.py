@@ -138,6 +138,11 @@ def orthonormal_columns(T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.linalg.qr(T)  # zeros, or squares below the range
 
 
+def times_triangle(R: np.ndarray, V: np.ndarray) -> np.ndarray:
+    """``R @ V`` of every block; one number per block needs no matrix product."""
+    return R * V if R.shape[-1] == 1 else R @ V
+
+
 def singular_values(T: np.ndarray) -> np.ndarray:
     """Singular values of every block (..., b, c) -> (..., min(b, c))."""
     b, c = T.shape[-2:]
@@ -297,7 +302,8 @@ def rank_one_split(
     for at, T, exponent in parts:
         rank_one(T, U[at], V[at], facts[at], mirrored, exponent)
         _settle(T, U[at], V[at], facts[at], mirrored, exponent)
-    kept, tail, lower, turn = (float(s) for s in facts.reshape(-1, 4).sum(axis=0))
+    flat = facts.reshape(-1, 4)
+    kept, tail, lower, turn = map(float, np.ones(len(flat)) @ flat)
     if want.rank != 1 and want.error is not None and tail > (1 - TRIM) * want.error**2:
         return None
     return Halves(

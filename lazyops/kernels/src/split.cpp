@@ -31,15 +31,6 @@ struct Split {
   int exponent;
 };
 
-template <class S, int P>
-INLINE void put_half(const double* x, I plane, I count, char* to, I stride, double by) {
-  for (I j = 0; j < count; ++j) {
-    double* y = reinterpret_cast<double*>(to + j * stride);
-    y[0] = x[j] * by;
-    if (P == 2) y[1] = x[plane + j] * by;
-  }
-}
-
 // Power of two that brings the largest number of the block to [1/2, 1); NONE: zeros, BAD: not finite
 constexpr int NONE = 1 << 20, BAD = NONE + 1;
 template <class S, int P>
@@ -86,64 +77,96 @@ Facts block(Room<S, P>& m, S* copy, bool mirrored, Feed<S, P>& feed, int& e) {
 }
 
 // Strips of blocks that are neighbours along A; while one is worked on the next one is copied.
+// GROUP row classes follow each other, so that the left half is written by whole lines.
 template <class S, int P>
 struct RowsPart {
+  static constexpr I GROUP = 8;
   const Split& g;
   const I strip;
+  double* const stage;  // (GROUP, strip, P, rows)
   Room<S, P> m;
 
+  static I bytes(const Split& g, I strip) {
+    return I(sizeof(double)) * stage_size(g, strip) + Room<S, P>::bytes(g.t.shape[4], g.t.shape[5], 2 * strip);
+  }
+  static I stage_size(const Split& g, I strip) {
+    return GROUP * strip * P * padded(g.t.shape[4], width<S>);
+  }
+
   RowsPart(const Split& g, I strip, void* memory)
-      : g(g), strip(strip), m(memory, g.t.shape[4], g.t.shape[5]) {}
+      : g(g), strip(strip), stage(static_cast<double*>(memory)),
+        m(stage + stage_size(g, strip), g.t.shape[4], g.t.shape[5]) {}
 
   static I strips(const Split& g, I strip) { return (g.t.shape[1] + strip - 1) / strip; }
-  static I tasks(const Split& g, I strip) {
-    return g.t.shape[0] * strips(g, strip) * g.t.shape[2] * g.t.shape[3];
+  static I groups(const Split& g, I strip) {
+    return g.t.shape[0] * g.t.shape[3] * ((g.t.shape[2] + GROUP - 1) / GROUP) * strips(g, strip);
   }
 
-  struct At { I i, j, k, l, count; };
+  struct At { I i, j, k, l, count, classes; };
 
-  At at(I task) const {  // row classes outside, so that neighbours in a row follow each other
+  At at(I group) const {  // strips inside: neighbours in a row follow each other
     const View& t = g.t;
-    const I n = strips(g, strip), j = task % n * strip;
-    return {task / n / t.shape[3] / t.shape[2], j, task / n / t.shape[3] % t.shape[2],
-            task / n % t.shape[3], std::min(strip, t.shape[1] - j)};
+    const I n = strips(g, strip), some = (t.shape[2] + GROUP - 1) / GROUP;
+    const I j = group % n * strip, k = group / n % some * GROUP, rest = group / n / some;
+    return {rest / t.shape[3], j, k, rest % t.shape[3], std::min(strip, t.shape[1] - j),
+            std::min(GROUP, t.shape[2] - k)};
   }
 
-  Feed<S, P> feed(I task, I last, int buffer) const {
+  Feed<S, P> feed(const At& a, I k, I next, int buffer) const {
     const View& t = g.t;
-    const auto start = [&](I task) { const At a = at(task); return t.at(a.i, a.j, a.k, a.l); };
-    return {start(task), start(std::min(task + 1, last - 1)), t.stride[4], t.stride[1],
-            at(task).count, m.b, t.shape[5], m.copy + buffer * strip * m.rows * P * m.c,
-            m.rows, m.c, 0};
+    return {t.at(a.i, a.j, a.k + k, a.l), t.at(a.i, a.j, a.k + next, a.l), t.stride[4], t.stride[1],
+            a.count, m.b, t.shape[5], m.copy + buffer * strip * m.rows * P * m.c, m.rows, m.c, 0};
   }
 
   void operator()(I first, I last) {
-    if (first >= last) return;
-    Feed<S, P> now = feed(first, last, 0);
-    for (I task = first; task < last; ++task) {
-      now.finish();
-      Feed<S, P> next = feed(std::min(task + 1, last - 1), last, (task - first + 1) & 1);
-      if (task + 1 == last) next.j = next.b;
-      const At a = at(task);
-      for (I s = 0; s < a.count; ++s)
-        one(a.i, a.j + s, a.k, a.l, now.to + s * m.rows * P * m.c, next);
-      now = next;
+    int buffer = 0;
+    At a = at(first);
+    Feed<S, P> now = feed(a, 0, 0, buffer);
+    for (I group = first; group < last; ++group) {
+      const At then = at(std::min(group + 1, last - 1));
+      for (I k = 0; k < a.classes; ++k) {
+        now.finish();
+        buffer ^= 1;
+        const bool end = k + 1 == a.classes;
+        Feed<S, P> next = end ? feed(then, 0, then.classes > 1, buffer)
+                              : feed(a, k + 1, std::min(k + 2, a.classes - 1), buffer);
+        if (end && group + 1 == last) next.j = next.b;
+        for (I s = 0; s < a.count; ++s) one(a, k, s, now.to + s * m.rows * P * m.c, next);
+        now = next;
+      }
+      flush(a);
+      a = then;
     }
   }
 
-  void one(I i, I j, I k, I l, S* copy, Feed<S, P>& next) {
+  void one(const At& a, I k, I s, S* copy, Feed<S, P>& next) {
     if (g.exponent) times_power(copy, m.b * P * m.c, -g.exponent);
     int e;
     const Facts f = block(m, copy, g.mirrored, next, e);
     const double by = std::ldexp(1.0, e);
-    put_half<S, P>(m.left, m.rows, m.b, g.left.at(i, j, k, l), g.left.stride[4], g.mirrored ? by : 1);
-    put_half<S, P>(m.right, m.c, g.t.shape[5], g.right.at(i, j, k, l), g.right.stride[5],
-                   g.mirrored ? 1 : by);
-    double* out = reinterpret_cast<double*>(g.facts.at(i, j, k, l));
+    if (e) scale(g.mirrored ? m.left : m.right, P * (g.mirrored ? m.rows : m.c), by);
+    std::copy(m.left, m.left + P * m.rows, stage + (k * strip + s) * P * m.rows);
+    char* right = g.right.at(a.i, a.j + s, a.k + k, a.l);
+    for (I l = 0; l < g.t.shape[5]; ++l)
+      for (int p = 0; p < P; ++p)
+        reinterpret_cast<double*>(right + l * g.right.stride[5])[p] = m.right[p * m.c + l];
+    double* out = reinterpret_cast<double*>(g.facts.at(a.i, a.j + s, a.k + k, a.l));
     out[0] = f.energy * by * by;
     out[1] = f.tail * by * by;
     out[2] = f.lower < 0 ? -1 : f.lower * by * by;
     out[3] = f.turn * by * by;
+  }
+
+  void flush(const At& a) {
+    const I step = strip * P * m.rows;
+    for (I s = 0; s < a.count; ++s)
+      for (I j = 0; j < m.b; ++j) {
+        char* to = g.left.at(a.i, a.j + s, a.k, a.l) + j * g.left.stride[4];
+        const double* from = stage + s * P * m.rows + j;
+        for (I k = 0; k < a.classes; ++k)
+          for (int p = 0; p < P; ++p)
+            reinterpret_cast<double*>(to + k * g.left.stride[2])[p] = from[k * step + p * m.rows];
+      }
   }
 };
 
@@ -166,10 +189,8 @@ bool by_rows(const Split& g) {
   const View& t = g.t;
   const I size = t.shape[5] * P * I(sizeof(S));
   const I strip = t.stride[1] == size ? std::max<I>(1, 1024 / size) : 1;
-  const I tasks = RowsPart<S, P>::tasks(g, strip);
-  return shared(g, tasks, Room<S, P>::bytes(t.shape[4], t.shape[5], 2 * strip), [&](I first, I last, void* m) {
-    RowsPart<S, P>(g, strip, m)(first, last);
-  });
+  return shared(g, RowsPart<S, P>::groups(g, strip), RowsPart<S, P>::bytes(g, strip),
+                [&](I first, I last, void* m) { RowsPart<S, P>(g, strip, m)(first, last); });
 }
 
 // W blocks at a time, in the order of the grid.
