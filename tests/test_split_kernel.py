@@ -232,11 +232,14 @@ def test_the_first_split_measures_the_matrix(dtype, scale):
     np.testing.assert_array_equal(once.operator.to_dense(), twice.operator.to_dense())
 
 
-def test_numbers_that_are_not_finite_are_named_all_the_same():
+@pytest.mark.parametrize("ranks", [[1, 1], [4, 4]])  # read by the split, and before it
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_named_all_the_same(bad, ranks):
     A = np.ones((64, 64), np.float32)
-    A[5, 6] = np.nan
-    with pytest.raises(ValueError, match=r"not finite: entry \(5, 6\) is nan"):
-        factorize(A, Chain.square_dyadic(64), permutation=None)
+    A[5, 6] = bad
+    chain = Chain.from_cores([(4, 4)] * 3, ranks)
+    with pytest.raises(ValueError, match=rf"not finite: entry \(5, 6\) is {bad}"):
+        factorize(A, chain, permutation=None)
 
 
 def test_a_zero_matrix():

@@ -14,7 +14,7 @@ from ..pattern import Chain
 from .hierarchical import Cores, Splitting, errors_of_product, padded, splits_in_order
 from .intake import Intake, take_in
 from .splits import Matrix, Values, block_diagonal_part
-from .svd import Want, energy
+from .svd import Want, energy, measures
 
 
 class Split(NamedTuple):
@@ -143,13 +143,21 @@ def run(
     too small for that, or not finite, or the split is made another way.
     """
     if not task.intake.measured:
-        if (outcome := _steps(task, rng, progress, callback)) is not None:
+        outcome = _steps(task, rng, progress, callback) if _first_split_measures(task) else None
+        if outcome is not None:
             return outcome
         intake = take_in(task.matrix.array)
         task = replace(task, intake=intake, matrix=intake.matrix)
     outcome = _steps(task, rng, progress, callback)
     assert outcome is not None  # the norm is known
     return outcome
+
+
+def _first_split_measures(task: Task) -> bool:
+    cores = task.cores
+    q = splits_in_order(task.order, len(cores) - 1)[0]
+    A, D = math.prod(cores.columns[:q]), math.prod(cores.rows[q:])
+    return measures(task.matrix, A, D, None if task.ranks is None else task.ranks[q - 1])
 
 
 def _steps(

@@ -317,6 +317,11 @@ def rank_one_split(
     )
 
 
+def measures(source: Values | Matrix, A: int, D: int, rank: int | None) -> bool:
+    """Whether a split of this rank finds the norm of `source`, and numbers that are not finite."""
+    return rank == 1 and _rank_one_parts(source, A, D) is not None
+
+
 def _rank_one_parts(
     source: Values | Matrix, A: int, D: int
 ) -> Iterable[tuple[Index, np.ndarray, int]] | None:

@@ -170,9 +170,7 @@ def direct(s: Side, steps: Sequence[Sequence[int]], first: bool) -> bool:
     _, _, count, _, delta, *_ = steps[0 if first else -1]
     rows = s.row.reshape(-1, 1 << count, delta)
     j = np.arange(1 << count)
-    bits = sum(
-        (j >> q & 1)[None, :, None] * (rows[:, 1 << q, None] - rows[:, :1]) for q in range(count)
-    )
+    bits = sum((j >> q & 1)[None, :, None] * (rows[:, 1 << q, None] - rows[:, :1]) for q in range(count))
     return bool(np.array_equal(rows - rows[:, :1], bits))
 
 

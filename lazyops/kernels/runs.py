@@ -56,9 +56,7 @@ class Run(NamedTuple):
     stop: int
     fused: Pattern
     rows: int  # of the largest tile on the way
-    digits: tuple[
-        int, ...
-    ] = ()  # the number of a block, i of (i, l), written in these, first first
+    digits: tuple[int, ...] = ()  # the number of a block, i of (i, l), written in these, first first
 
     @property
     def blocks(self) -> int:

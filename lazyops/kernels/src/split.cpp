@@ -202,13 +202,16 @@ void lanes_part(const Split& g, I first, I last, void* memory) {
   const View &one = g.mirrored ? g.right : g.left, &two = g.mirrored ? g.left : g.right;
   LaneBlocks<P> m(memory, t.shape[row], t.shape[column]);
   const I blocks = t.grid();
+  I now[4], k = first * W;
+  for (int axis = 3; axis >= 0; k /= t.shape[axis--]) now[axis] = k % t.shape[axis];
   for (I group = first; group < last; ++group) {
     I at[W][4];
     const char* from[W];
     bool together = P == 1;
     for (int n = 0; n < W; ++n) {
-      I k = std::min(group * W + n, blocks - 1);
-      for (int axis = 3; axis >= 0; k /= t.shape[axis--]) at[n][axis] = k % t.shape[axis];
+      std::copy(now, now + 4, at[n]);
+      if (group * W + n + 1 < blocks)  // the last block fills the lanes behind it
+        for (int axis = 3; ++now[axis] == t.shape[axis]; --axis) now[axis] = 0;
       from[n] = t.at(at[n][0], at[n][1], at[n][2], at[n][3]);
       together &= from[n] == from[0] + n * I(sizeof(double));
     }
