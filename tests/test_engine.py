@@ -1,6 +1,7 @@
 """The chain kernel: every path against the reference, within the theorem of DESIGN section 6."""
 
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -353,3 +354,39 @@ def test_a_folded_reversal_moves_whole_vectors():
         B @ x
         (step,) = plans_of(B)[0].steps
         assert all(s.mode for s in step.program.sides)
+
+
+def test_whether_to_pack_survives_copies():
+    B = lo.Product(chain(lo.Chain.square_dyadic(8), "float32").factors, pack=False)
+    for C in (pickle.loads(pickle.dumps(B)), B.astype("float64"), B.to(like=np.ones(1)), B.conj()):
+        assert not C.pack
+
+
+@pytest.mark.parametrize(
+    ("blocks", "numbers", "shape", "at", "run", "every"),
+    [
+        ([0, 8], [0, 1], (1, 2, 1, 4), 0, 1, 1),  # reads beyond the values
+        ([-1, 0], [0, 1], (1, 2, 1, 4), 0, 1, 1),  # before them
+        ([0, 2], [0, 1], (1, 2, 1, 4), 1, 1, 1),  # writes beyond the tile
+        ([0, 2], [0, 1], (1, 2, 1, 4), -1, 1, 1),
+        ([0, 2], [0, 1], (2, 2, 1, 4), 0, 1, 1),  # another number of tiles
+        ([0, 2], [0, 1], (1, 2, 2, 4), 0, 1, 1),  # parts of complex numbers
+        ([0, 2], [0, 1], (1, 2, 1, 0), 0, 1, 1),  # no lanes
+        ([0, 2], [0, 1], (1, 2, 1, 4), 0, 0, 1),
+    ],
+)
+def test_packing_touches_no_other_memory(blocks, numbers, shape, at, run, every):
+    values, out = np.arange(8.0), np.zeros(shape)
+    tables = np.array(blocks, np.int64), np.array(numbers, np.int64)
+    with pytest.raises(ValueError, match="cannot pack float64"):
+        cpu.pack(values, *tables, out, at, run, every, False)
+    assert not out.any()
+
+
+def test_packing_puts_numbers_where_it_says():
+    values, out = np.arange(8) + 1j, np.full((2, 4, 2, 2), np.nan)
+    cpu.pack(values, np.array([0, 2, 4]), np.array([1, 0]), out, 1, 1, 2, True)
+    want = np.array([[[1, 3], [0, 2]], [[5, 0], [4, 0]]])  # tile, number, lane
+    np.testing.assert_array_equal(out[:, [1, 3], 0], want)
+    np.testing.assert_array_equal(out[:, [1, 3], 1], [[[-1, -1]] * 2, [[-1, 0]] * 2])
+    assert np.isnan(out[:, [0, 2]]).all()

@@ -35,7 +35,8 @@ class Factorization:
     chain : Chain or None
         Patterns of the factors; None where `operator` is dense.
     relative_error : float
-        Measured against the matrix, exactly.
+        Measured against the matrix, exactly; estimated from ten Gaussian columns where it is read
+        by panels (and kept within the bounds) or known by its products.
     lower_bound, upper_bound : float
         From the truncation errors of the splits.
     splits : tuple of Split

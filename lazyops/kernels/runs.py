@@ -1,12 +1,12 @@
 """How a group of chaining factors is cut into runs: the cost model of the CPU engine.
 
 A run is applied to one tile after the other: gather, all its factors in cache, scatter.  Costs are
-in numbers streamed; the constants were chosen by timing all cuts of square dyadic chains from 2^10
-to 2^20 in four dtypes on two cores with AVX-512, 48 KB of L1 and 1 MB of L2:
+in numbers streamed.  MOVE and SPILL were chosen by timing the cuts that six pairs of them make of
+square dyadic chains from 2^10 to 2^20 in four dtypes (two cores with AVX-512, 48 KB of L1, 1 MB of
+L2): the cuts differ for complex numbers at 2^20 only, where two runs were faster than three.
 
 * one vector: time is bytes of values over bandwidth, so lanes left empty (fewer than W blocks)
-  count as the bytes they pad; a number gathered and scattered costs about 8 numbers streamed
-  (with 4, complex64 at 2^20 took three runs and 1.2 times as long);
+  count as the bytes they pad; a number gathered and scattered counts as MOVE numbers streamed;
 * many columns: a tile is rows x some columns, in L2; each run reads and writes x once.  How many
   columns and blocks a tile has is decided in chain.cpp, where their number is known.
 """
@@ -58,9 +58,7 @@ class Run(NamedTuple):
     stop: int
     fused: Pattern
     rows: int  # of the largest tile on the way
-    digits: tuple[
-        int, ...
-    ] = ()  # the number of a block, i of (i, l), written in these, first first
+    digits: tuple[int, ...] = ()  # radices of i in the number (i, l) of a block, the highest first
 
     @property
     def blocks(self) -> int:

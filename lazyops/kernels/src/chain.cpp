@@ -145,7 +145,6 @@ void wide_tile(const Run& r, const Step* steps, const typename Tile<T, P>::Batch
   g.direct_out = out;
   g.past = past && out && at_vector(g.y, y.step);
   g.conj = z.conj;
-  g.fetch_ahead = true;
   g.run();
   if (!out) M::scatter_columns(r.out, y, z, w, past);
 }

@@ -61,7 +61,7 @@ extern "C" int lazyops_pack(void* values, void* blocks, void* numbers, void* out
       !within_reach(n.b, low[1], high[1]))
     return bad_sizes;
   const I width_of = o.b.shape[3], each = n.b.shape[0], count = b.b.shape[0];
-  if (low[0] + low[1] < 0 || high[0] + high[1] >= v.b.len / v.b.itemsize || at < 0 || run < 1 ||
+  if (width_of < 1 || low[0] + low[1] < 0 || high[0] + high[1] >= v.b.len / v.b.itemsize || at < 0 || run < 1 ||
       every < run || at + (each - 1) / run * every + (each - 1) % run >= o.b.shape[1] ||
       o.b.shape[0] != (count + width_of - 1) / width_of)
     return bad_sizes;

@@ -7,9 +7,9 @@
 // OpenMP's barrier, tried first, turned 0.4 ms into 30 ms there.
 //
 // Only a worker that loses its core in the middle of a piece is waited for; when that has taken
-// long, products go alone for a while (AVOID).
+// long, products go alone for a while.
 //
-// A worker looks out for work for a while (LOOK_OUT), then sleeps; waking one costs the caller some
+// A worker looks out for work for a while, then sleeps; waking one costs the caller some
 // microseconds, so a short product wakes nobody unless products follow each other closely. Linux
 // wakes a thread on the processor of the one that calls, where it waits for milliseconds: sleepers
 // are kept off that processor.
@@ -30,11 +30,14 @@
 namespace {
 
 constexpr int MOST_THREADS = 64;
-constexpr double LOOK_OUT = 100e3;  // ns that a worker spins for the next piece of work
-// ns of work from which a team pays: with workers that are awake, with products that follow each
-// other within FOLLOWS, and alone (benchmarks/cpu.py --only threads).
-constexpr double LONG_WAIT = 150e3, AVOID = 20e6, AVOID_MOST = 100e6;
+// All times are in ns.
+constexpr double LOOK_OUT = 100e3;  // that a worker spins for the next piece of work
+// Work from which a team pays: with workers that are awake, with products that follow each other
+// within FOLLOWS, and alone.
 constexpr double AWAKE = 8e3, FOLLOWING = 20e3, ASLEEP = 200e3, FOLLOWS = 300e3;
+// After a wait as long as LONG_WAIT, and half as long as the work, products go alone for AVOID,
+// twice as long when it happens again, AVOID_MOST at most.
+constexpr double LONG_WAIT = 150e3, AVOID = 20e6, AVOID_MOST = 100e6;
 
 // ---- how many ----------------------------------------------------------------------------
 

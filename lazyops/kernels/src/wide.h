@@ -5,7 +5,6 @@
 // factors at a time are applied to 8 rows x 2 vectors in registers. The tile is walked depth first:
 // a part that fits L1 goes through all factors that stay within it before the next part is touched,
 // so the tile crosses L2 once, not once for every three factors.
-//
 #pragma once
 #include "move.h"
 #include "stages.h"
@@ -88,7 +87,7 @@ struct Wide {
   I out_step;
   T* tile;
   I row, block;             // real numbers of a row, of a block of the tile
-  bool direct_in, direct_out, past, conj, fetch_ahead;
+  bool direct_in, direct_out, past, conj;
 
   INLINE I at(I r) const { return padded(r) * row; }
 
@@ -111,7 +110,7 @@ struct Wide {
                 S > 2 ? (in_row[r + 4 * d] - o) * in_step : 0};
         // the rows of the next group, so that their lines are under way
         const I next = l + 1 < d ? r + 1 : r + 1 + (R - 1) * d;
-        if (fetch_ahead && next < t.alpha * R * d) ahead = (in_row[next] - o) * in_step;
+        if (next < t.alpha * R * d) ahead = (in_row[next] - o) * in_step;
       }
       if constexpr (OUT != Place::tile) {
         const I o = out_row[r];
