@@ -233,7 +233,8 @@ def main():
     except ValueError as error:
         sys.exit(str(error))
     machine = f"{bench.machine()}, level {limits.level}, {kernels.num_threads()} threads"
-    print(f"{machine}; threads {limits.distance():.0f} ns apart")
+    first = limits.distance()
+    print(f"{machine}; threads {first:.0f} ns apart")
     quick = arguments.quick
     jobs = {
         "vector": lambda: one_vector(limits, (12, 14, 16) if quick else (12, 14, 16, 18, 20)),
@@ -249,7 +250,8 @@ def main():
               "thread means anything (OMP_NUM_THREADS=1 compares kernels)")  # fmt: skip
     print(f"threads {apart:.0f} ns apart")
     if arguments.write:
-        write(arguments.write, machine)
+        far = f"{first:.0f} ns apart at first, {apart:.0f} ns at last"
+        write(arguments.write, f"{machine}; {far}")
 
 
 def write(path, machine):
