@@ -57,6 +57,13 @@ class Form:
         """Whether it is a diagonal matrix between the permutations, held as one factor."""
         return len(self.values) == 1 and self.values[0].shape[1:] == (1, 1, 1)
 
+    def same_ends(self, other: Form) -> bool:
+        """Whether the permutations are the same."""
+        return all(
+            one is two or (one is not None and two is not None and np.array_equal(one, two))
+            for one, two in ((self.rows, other.rows), (self.columns, other.columns))
+        )
+
     def with_values(self, values: Iterable[np.ndarray]) -> Form:
         """The same permutations and scale around other factors."""
         return dataclasses.replace(self, values=tuple(values))
@@ -163,7 +170,7 @@ def product_form(op: LinearOperator, below: Sequence[Form | str]) -> Form | str:
         case Assumed():
             return below[0]
         case Product():
-            return _product(below)  # type: ignore[arg-type]
+            return _product([part for part in below if isinstance(part, Form)])
     return f"{op!r} is no Kronecker-sparse factor, permutation or diagonal"
 
 
@@ -183,20 +190,17 @@ def _diagonal(values: Array) -> Form:
     return _normalised(values.reshape(-1, 1, 1, 1))
 
 
-def _product(parts: Iterable[Form | str]) -> Form | str:
-    found: Form | str | None = None
-    for part in parts:
-        found = part if found is None else _times(found, part)
+def _product(parts: Sequence[Form]) -> Form | str:
+    found: Form | str = parts[0]
+    for part in parts[1:]:
         if isinstance(found, str):
-            return found
-    assert found is not None
+            break
+        found = _times(found, part)
     return found
 
 
-def _times(left: Form, right: Form | str) -> Form | str:
+def _times(left: Form, right: Form) -> Form | str:
     """The product of two: diagonals go into a factor, permutations to an end."""
-    if isinstance(right, str):
-        return right
     n = left.values[-1].shape[0] * math.prod(left.values[-1].shape[2:])
     between = _composed(right.rows, left.columns, n)  # x -> x[between]
     exponent = left.exponent + right.exponent
@@ -220,11 +224,11 @@ def _times(left: Form, right: Form | str) -> Form | str:
 
 def _form(values, rows, columns, exponent: int, size: float | None) -> Form:
     """A form without permutations that do nothing."""
-    ends = [
+    left, right = (
         None if index is None or np.array_equal(index, np.arange(len(index))) else index
         for index in (rows, columns)
-    ]
-    return Form(tuple(values), *ends, exponent=exponent, size=size)
+    )
+    return Form(tuple(values), left, right, exponent, size)
 
 
 def _size_of_product(left: Form, right: Form) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -151,9 +150,7 @@ def _fewest(form: Form, splitting: Splitting) -> tuple[Form, tuple[int, ...]]:
 
 def _what_was_done(form: Form, chain: Chain, upper: float, tol: float) -> str:
     was, now = form.chain, chain
-    said = [
-        f"{len(was)} factors of ranks {was.ranks} came down to {len(now)} of ranks {now.ranks}"
-    ]
+    said = [f"{len(was)} factors of ranks {was.ranks} came down to {len(now)} of ranks {now.ranks}"]
     if upper > tol:
         said.append(f"the bound {upper:.2g} stays above tol {tol:.2g}")
     return "; ".join(said)

@@ -54,7 +54,7 @@ def added(forms: Sequence[Form]) -> Form | str:
     cores = guide.cores
     for f in forms:
         if not f.is_diagonal or guide.is_diagonal:
-            if not (_same(f.rows, guide.rows) and _same(f.columns, guide.columns)):
+            if not f.same_ends(guide):
                 return "two terms have different permutations at their ends"
             finer = common_cores(cores, f.cores)
             if finer is None:
@@ -73,12 +73,8 @@ def added(forms: Sequence[Form]) -> Form | str:
         math.ldexp(norm_of_form(f) if f.size is None else f.size, f.exponent - exponent)
         for f in forms
     )
-    values = tuple(side_by_side(terms, cores, at) for at in range(len(cores)))
-    return Form(values, guide.rows, guide.columns, exponent, size)
-
-
-def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    return one is other or (one is not None and other is not None and np.array_equal(one, other))
+    both = tuple(side_by_side(terms, cores, at) for at in range(len(cores)))
+    return Form(both, guide.rows, guide.columns, exponent, size)
 
 
 def side_by_side(terms: Sequence[Values], cores: Cores, at: int) -> np.ndarray:

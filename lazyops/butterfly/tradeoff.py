@@ -31,8 +31,8 @@ class Point:
     entries : int
         Stored numbers.
     lower_bound, upper_bound : float
-        Relative Frobenius error: no butterfly on `chain` is below the first; ``factorize(A, chain,
-        order="left-to-right")`` with the permutation of the front is not above the second.
+        Relative Frobenius error: with the permutations found, no butterfly on `chain` is below the
+        first, and ``factorize(A, chain, order="left-to-right")`` is not above the second.
     chain : Chain or None
         None for the dense matrix.
     """
@@ -115,9 +115,8 @@ class Front(Sequence[Point]):
         m, n = self.shape
         few, many = self.points[0], self.points[-1]
         return (
-            f"<Front {m}x{n}: {len(self)} points, from error {few.upper_bound:.2g} at "
-            f"{few.entries / (m * n):.2g} to {many.upper_bound:.2g} at {many.entries / (m * n):.2g} "
-            "of the entries>"
+            f"<Front {m}x{n}: {len(self)} points, from error {few.upper_bound:.2g} with "
+            f"{few.entries} entries to {many.upper_bound:.2g} with {many.entries}>"
         )
 
 
@@ -174,7 +173,7 @@ def tradeoff(A: Any, chain: Any = None, *, rng: Any = None) -> Front:
             raise ValueError(f"tradeoff takes a chain with a = 1 first and d = 1 last: {wanted!r}")
         places = [(Form(()), Cores.of(wanted))]
     else:
-        places = _structures(A, rng)
+        places = _structures(intake.matrix.array, rng)
     points = [p for form, cores in places for p in _points(intake, form, cores)]
     return _front([*points, Point(m * n, 0.0, 0.0, None)], (m, n))
 
@@ -196,26 +195,20 @@ def _front(points: Sequence[Point], shape: tuple[int, ...]) -> Front:
 
 
 def _structures(A: Any, rng: Any) -> list[tuple[Form, Cores]]:
-    """Permutations and finest cores of what `factorize` finds at several tolerances."""
-    found: list[tuple[Form, Cores]] = []
+    """Permutations and finest cores of what `factorize` finds at several tolerances, after those
+    of the sizes alone.
+    """
+    m, n = A.shape
+    found = [(Form(()), finest(Cores((int(m),), (int(n),))))]
     for tol in STRUCTURES:
         one = factorize(A, tol=tol, rng=rng)
         if one.chain is None:
             continue
         form = butterfly_of(one).form
         cores = finest(form.cores)
-        if not any(_is_same(form, cores, *other) for other in found):
+        if not any(cores == known and form.same_ends(other) for other, known in found):
             found.append((form, cores))
     return found
-
-
-def _is_same(form: Form, cores: Cores, other: Form, other_cores: Cores) -> bool:
-    pairs = ((form.rows, other.rows), (form.columns, other.columns))
-    same = (
-        (a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b))
-        for a, b in pairs
-    )
-    return cores == other_cores and all(same)
 
 
 def finest(cores: Cores) -> Cores:
