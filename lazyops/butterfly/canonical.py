@@ -15,6 +15,7 @@ from ..operators import LinearOperator
 from .form import Form, butterfly_of
 from .hierarchical import Part, Splitting, padded
 from .rounding import UNIT, orthonormalised
+from .run import _times_power
 from .splits import Values, from_left_blocks, from_right_blocks, left_blocks, right_blocks
 from .sums import distance, norm_of_form
 from .svd import adjoint
@@ -120,7 +121,8 @@ def normal_form(form: Form) -> Form:
         _settle_junction(splitting, k)
     parts = zip(splitting.values, cores.rows, cores.columns, chain, strict=True)
     values = [padded(v, (b, c), p) for v, b, c, p in parts]
-    return form.with_values(values)
+    values[-1] = _times_power(values[-1], form.exponent)
+    return Form(tuple(values), form.rows, form.columns)
 
 
 def _settle_junction(splitting: Splitting, k: int) -> None:

@@ -35,7 +35,8 @@ class Form:
 
     None means no permutation.  The values of each factor are below 1 in modulus, whatever the
     scale of the matrix.  `size`: what rounding errors are relative to, where terms may cancel; None
-    for the norm of the matrix.
+    for the norm of the matrix.  `is_diagonal`: a diagonal, held as values of shape (n, 1, 1, 1),
+    that may go into a factor.
     """
 
     values: tuple[np.ndarray, ...]
@@ -43,6 +44,7 @@ class Form:
     columns: np.ndarray | None = None
     exponent: int = 0
     size: float | None = None
+    is_diagonal: bool = False
 
     @property
     def chain(self) -> Chain:
@@ -53,9 +55,9 @@ class Form:
         return Cores.of(self.chain)
 
     @property
-    def is_diagonal(self) -> bool:
-        """Whether it is a diagonal matrix between the permutations, held as one factor."""
-        return len(self.values) == 1 and self.values[0].shape[1:] == (1, 1, 1)
+    def transposed(self) -> Form:
+        values = tuple(v.transpose(0, 2, 1, 3) for v in reversed(self.values))
+        return dataclasses.replace(self, values=values, rows=self.columns, columns=self.rows)
 
     def same_ends(self, other: Form) -> bool:
         """Whether the permutations are the same."""
@@ -166,7 +168,8 @@ def product_form(op: LinearOperator, below: Sequence[Form | str]) -> Form | str:
         case Scalar():
             return _diagonal(np.full(op.n, to_numpy(op.alpha) if is_array(op.alpha) else op.alpha))
         case Permutation():
-            return Form((np.ones((op.shape[0], 1, 1, 1)),), rows=np.argsort(to_numpy(op.index)))
+            rows = np.argsort(to_numpy(op.index))
+            return dataclasses.replace(_diagonal(np.ones(op.shape[0])), rows=rows)
         case Assumed():
             return below[0]
         case Product():
@@ -187,7 +190,7 @@ def _normalised(values: Array) -> Form:
 
 
 def _diagonal(values: Array) -> Form:
-    return _normalised(values.reshape(-1, 1, 1, 1))
+    return dataclasses.replace(_normalised(values.reshape(-1, 1, 1, 1)), is_diagonal=True)
 
 
 def _product(parts: Sequence[Form]) -> Form | str:
@@ -212,7 +215,8 @@ def _times(left: Form, right: Form) -> Form | str:
         first = _rows_scaled(right.values[0], moved)
         rows = between if left.rows is None else between[_inverse(left.rows)]
         values = (first, *right.values[1:])
-        return _form(values, _inverse(rows), right.columns, exponent, size)
+        found = _form(values, _inverse(rows), right.columns, exponent, size)
+        return dataclasses.replace(found, is_diagonal=right.is_diagonal)
     if right.is_diagonal:
         last = _columns_scaled(left.values[-1], right.values[0].reshape(-1)[between])
         columns = between if right.columns is None else right.columns[between]

@@ -83,13 +83,23 @@ def _form_of(op: LinearOperator, below: Sequence[Form | str]) -> Form | str:
     """As `product_form`, of sums and real parts too."""
     if not isinstance(op, (Sum, RealPart)):
         return product_form(op, below)
-    parts: list[Form] = []
-    for part in below:
-        form = part if isinstance(part, str) else settled(part)
-        if isinstance(form, str):
-            return form
-        parts.append(form)
-    return real_part_of(parts[0]) if isinstance(op, RealPart) else added(parts)
+    parts = [part for part in below if isinstance(part, Form)]
+    if len(parts) < len(below):
+        return next(part for part in below if isinstance(part, str))
+    if isinstance(op, Sum):
+        found = _sum(parts)
+        if isinstance(found, str):  # (A.T + B.T).T may be one: the permutations differ
+            other = _sum([part.transposed for part in parts])
+            found = found if isinstance(other, str) else settled(other.transposed)
+        return found
+    form = settled(parts[0])
+    return form if isinstance(form, str) else real_part_of(form)
+
+
+def _sum(parts: Sequence[Form]) -> Form | str:
+    forms = [settled(part) for part in parts]
+    why = next((form for form in forms if isinstance(form, str)), None)
+    return why or added([form for form in forms if isinstance(form, Form)])
 
 
 # -- from the factors ------------------------------------------------------------------------
@@ -105,9 +115,10 @@ def _lowered(form: Form, tol: float, dtype: np.dtype, like: Array | None) -> Fac
     done = [Split(q, r, _share(e, norm)) for q, r, e in lower_ranks(splitting, ledger)]
     found, kept = _fewest(form, splitting)
     lower = max((ledger.lower[q - 1] for q in kept), default=0.0)
-    values = [v.astype(dtype, copy=False) for v in found.values]
-    rounded = found.with_values(v.astype(np.result_type(v, float)) for v in values)
-    error = distance(form, refined(rounded, cores), form.exponent)
+    double = found.values[0].dtype
+    values = [v.astype(dtype, copy=False).astype(double, copy=False) for v in found.values]
+    rounded = found.with_values(values)
+    error = distance(form, refined(values, cores, kept), form.exponent)
     upper = _share(ledger.total, norm) + (rounding if norm else 0.0)
     result = rounded.operator(dtype, like)
     chain = rounded.chain

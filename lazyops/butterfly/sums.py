@@ -62,7 +62,10 @@ def added(forms: Sequence[Form]) -> Form | str:
             cores = finer
     terms = []
     for f in forms:
-        values = _diagonal_over(f, guide, cores) if f.is_diagonal else refined(f, cores)
+        if f.is_diagonal:
+            values = _diagonal_over(f, guide, cores)
+        else:
+            values = refined(f.values, cores, _splits_of(f.cores, cores))
         if isinstance(values, str):
             return values
         terms.append(values)
@@ -74,7 +77,7 @@ def added(forms: Sequence[Form]) -> Form | str:
         for f in forms
     )
     both = tuple(side_by_side(terms, cores, at) for at in range(len(cores)))
-    return Form(both, guide.rows, guide.columns, exponent, size)
+    return Form(both, guide.rows, guide.columns, exponent, size, guide.is_diagonal)
 
 
 def side_by_side(terms: Sequence[Values], cores: Cores, at: int) -> np.ndarray:
@@ -152,22 +155,25 @@ def common_cores(one: Cores, other: Cores) -> Cores | None:
     return Cores(rows, columns, a, d)
 
 
-def refined(form: Form, cores: Cores) -> list[np.ndarray]:
-    """Values over finer cores, exactly: the ranks of the new junctions are as large as blocks."""
+def _splits_of(coarse: Cores, cores: Cores) -> list[int]:
+    """Where the splits of coarser cores are among those of finer ones."""
+    if coarse == cores:
+        return list(range(1, len(cores)))
+    known = set(_classes(coarse))
+    return [q for q, classes in enumerate(_classes(cores), 1) if classes in known]
+
+
+def refined(values: Values, cores: Cores, at: Sequence[int]) -> list[np.ndarray]:
+    """Values over finer cores, of which these are the splits `at`; the same product exactly.
+
+    The ranks of the new junctions are as large as their blocks.
+    """
     found: list[np.ndarray] = []
-    own = form.cores
-    start = 0
-    for at, v in enumerate(form.values):
-        stop = start + 1
-        while math.prod(cores.rows[start:stop]) < own.rows[at] or (
-            math.prod(cores.columns[start:stop]) < own.columns[at]
-        ):
-            stop += 1
+    for v, (start, stop) in zip(values, itertools.pairwise((0, *at, len(cores))), strict=True):
         for q in range(start + 1, stop):
             left, v = _split_exactly(v, cores.columns[q - 1], math.prod(cores.rows[q:stop]))
             found.append(left)
         found.append(v)
-        start = stop
     return found
 
 
