@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from test_butterfly_certificate import noisy, split_errors
 
 import lazyops as lo
+from lazyops.butterfly.svd import WEAK
 
 ORDERS = ["balanced", "left-to-right", "right-to-left"]
 
@@ -61,7 +62,8 @@ def test_no_butterfly_is_below_the_lower_bound(chain, order, seed, dtype):
     )
     assert found.lower_bound <= judged.lower_bound + judged.rounding  # the steps' own is weaker
     if order == "left-to-right":
-        assert found.relative_error <= judged.attainable + len(chain) * 2.0**-23
+        sketched = math.sqrt(1 + WEAK)
+        assert found.relative_error <= sketched * judged.attainable + len(chain) * 2.0**-23
     other = lo.certificate(A, random_factors(chain, rng))  # same chain, same bound; a bad one
     assert other.split_errors == judged.split_errors
     assert other.relative_error >= judged.lower_bound

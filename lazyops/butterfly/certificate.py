@@ -23,8 +23,9 @@ class Certificate:
 
     All errors are relative to the Frobenius norm of the matrix.  With ``E_q`` the best error of a
     product of two factors at split q, the best error on the whole chain is at least ``max E_q``
-    (each is a relaxation of it) and at most ``hypot(E_q)`` (`factorize` from left to right reaches
-    that): ``lower_bound <= best <= min(attainable, relative_error)``.
+    (each is a relaxation of it) and at most ``hypot(E_q)`` (what exact truncated SVDs from left to
+    right make; `factorize`, which sketches large blocks, comes within 0.5 % of it):
+    ``lower_bound <= best <= min(attainable, relative_error)``.
 
     Attributes
     ----------

@@ -31,8 +31,8 @@ class Point:
     entries : int
         Stored numbers.
     lower_bound, upper_bound : float
-        Relative Frobenius error: with the permutations found, no butterfly on `chain` is below the
-        first, and ``factorize(A, chain, order="left-to-right")`` is not above the second.
+        Of the relative Frobenius error of the best butterfly on `chain`, with the permutations
+        found.  ``factorize(A, chain, order="left-to-right")`` is at most 0.5 % above the second.
     chain : Chain or None
         None for the dense matrix.
     """
@@ -124,8 +124,7 @@ def tradeoff(A: Any, chain: Any = None, *, rng: Any = None) -> Front:
     """The front of entries and error over all butterflies that one look at a matrix shows.
 
     The singular values of the blocks of every split are computed once: they bound the error of
-    every choice of ranks from both sides (``max E_q <= best``, and a factorization from left to
-    right makes at most ``hypot(E_q)``; Le, Zheng, Riccietti, Gribonval, arXiv 2411.04506).  For
+    every choice of ranks from both sides (``max E_q <= best <= hypot(E_q)``; Le, Zheng, Riccietti, Gribonval, arXiv 2411.04506).  For
     each of many error levels the ranks follow, and by dynamic programming the splits of fewest
     entries.
 
