@@ -124,9 +124,9 @@ def tradeoff(A: Any, chain: Any = None, *, rng: Any = None) -> Front:
     """The front of entries and error over all butterflies that one look at a matrix shows.
 
     The singular values of the blocks of every split are computed once: they bound the error of
-    every choice of ranks from both sides (``max E_q <= best <= hypot(E_q)``; Le, Zheng, Riccietti, Gribonval, arXiv 2411.04506).  For
-    each of many error levels the ranks follow, and by dynamic programming the splits of fewest
-    entries.
+    every choice of ranks from both sides (``max E_q <= best <= hypot(E_q)``; Le, Zheng, Riccietti,
+    Gribonval, arXiv 2411.04506).  For each of many error levels the ranks follow, and by dynamic
+    programming the splits of fewest entries.
 
     Parameters
     ----------
