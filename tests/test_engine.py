@@ -107,7 +107,7 @@ def named(factors, dtype):
 
 @quick
 @given(
-    products(), st.sampled_from([0, 1, 2, 3, 8, 9, 17, 33]), st.sampled_from(DTYPES),
+    products(), st.sampled_from([0, 1, 2, 3, 4, 8, 9, 17, 33]), st.sampled_from(DTYPES),
     st.sampled_from(list(LAYOUTS)), st.sampled_from(["", "H", "T", "conj"]),
 )  # fmt: skip
 def test_any_chain_is_within_the_theorem(A, k, dtype, layout, turn):
