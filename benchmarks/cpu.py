@@ -65,12 +65,13 @@ def one_vector(limits, sizes):
         B = C @ lo.Permutation.bit_reversal(n)
         x, c, d, z = (normal(n, t) for t in ("float32", "complex64", "float64", "complex128"))
         H = A.H
-        A @ x, D @ d
+        A @ x, D @ d, Z @ z
         calls = {
             "lazyops": lambda: A @ x, "adjoint": lambda: H @ x, "csr": csr_chain(A, x),
             "fft": lambda: scipy.fft.fft(c), "complex64": lambda: B @ c,
             "float64": lambda: D @ d, "complex128": lambda: Z @ z,
             "read": limits.read(packed(A)), "read64": limits.read(packed(D)),
+            "read128": limits.read(packed(Z)),
         }  # fmt: skip
         t = timed(calls)
         what = f"dyadic 2^{L}, one vector"
@@ -95,18 +96,20 @@ def one_vector(limits, sizes):
             row(what, "complex128 / complex64", t["complex128"] / t["complex64"], 2.2, False)
         elif L > 12:
             row(what, "read of the same bytes / float64", t["read64"] / t["float64"], 0.7, True)
+            share = t["read128"] / t["complex128"]
+            row(what, "read of the same bytes / complex128", share, 0.7, True)
         others(A, x, n, what)
         few_columns(A, n, what)
         gc.collect()
 
 
 def others(A, x, n, what):
-    """lazylinop, pyfaust and torch, where they are installed, up to 2^16: rounds of their own.
+    """lazylinop, pyfaust and torch, where they are installed: rounds of their own.
 
     Their threads spin on after a product and would slow every other call; lazyops is timed again
     among them, and the ratios are of these rounds.
     """
-    if n > 1 << 16:
+    if n > 1 << 20:
         return
     want, calls = A @ x, {}
     # lazylinop.butterfly imports psutil and pandas, which its package does not ask for
@@ -143,9 +146,10 @@ def _einsum(torch, values, y):
 
 
 def few_columns(A, n, what):
-    xs = {k: normal((n, k), "float32") for k in (1, 2, 8, 16)}
+    counts = (2, 3, 5, 8, 9, 12, 16)
+    xs = {k: normal((n, k), "float32") for k in (1, *counts)}
     t = timed({k: (lambda x=x: A @ x) for k, x in xs.items()}, 1.0)
-    for k in (2, 8, 16):
+    for k in counts:
         row(what, f"{k} columns / one", t[k] / t[1], k, False)
 
 
@@ -239,7 +243,7 @@ def main():
     jobs = {
         "vector": lambda: one_vector(limits, (12, 14, 16) if quick else (12, 14, 16, 18, 20)),
         "batch": lambda: batches(limits, [(12, 256), (14, 32)] if quick else
-                                 [(12, 256), (14, 256), (16, 256), (16, 32), (18, 32), (18, 256)]),
+                                 [(12, 256), (14, 256), (16, 256), (16, 32), (18, 32), (18, 256), (20, 256)]),
         "monarch": lambda: monarch(limits), "mixed": mixed, "small": small,
     }  # fmt: skip
     for name, job in jobs.items():

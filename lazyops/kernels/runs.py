@@ -85,7 +85,8 @@ SPILL = 0.05  # part by which each doubling of a tile beyond L1 slows its stages
 BATCH_TILE = 32 << 10  # bytes of one block and one vector of columns, from which stages slow down
 
 
-def cut(patterns: Sequence[Pattern], kind: Class) -> list[Run]:
+@functools.lru_cache(1024)
+def cut(patterns: tuple[Pattern, ...], kind: Class) -> list[Run]:
     """The cheapest cut, by dynamic programming over all runs; what is applied first in front."""
     n = len(patterns)
     best: list[tuple[float, list[Run]]] = [(0.0, [])]
