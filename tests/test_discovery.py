@@ -1,0 +1,164 @@
+"""Orders that nobody names: the bit-reversal class, shuffles, and orders found by clustering."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.fft
+import scipy.linalg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lazyops as lo
+from lazyops.butterfly.arrange import bit_class, sides
+from lazyops.butterfly.clustering import _matched, unknown_orders
+from lazyops.butterfly.splits import embedded
+from lazyops.butterfly.survey import all_nodes, candidates
+
+BITS = [(a, b, c) for a in (False, True) for b in (False, True) for c in (False, True)]
+
+
+def dft(n):
+    return scipy.fft.fft(np.eye(n), axis=0)
+
+
+def orthogonal_butterfly(n, rng):
+    """Product of factors made of rotations: every entry of a block counts alike."""
+    A = np.eye(n)
+    for p in lo.Chain.square_dyadic(n):
+        angle = 2 * np.pi * rng.random((p.a, p.d))
+        values = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        A = A @ embedded(values.transpose(2, 0, 1, 3), n, n)
+    return A
+
+
+def by_definition(levels, a, b, c):
+    """``prod_{i=2..J} I_{2^(J-i)} (x) c^{b0} b^{b1} a^{b2}`` as matrices, largest level first."""
+    P = np.eye(2**levels)
+    for i in range(levels, 1, -1):
+        n, half = 2**i, 2 ** (i - 1)
+        M = np.eye(n)
+        if a:
+            M = M[np.r_[0:n:2, 1:n:2]]
+        if b:
+            M = np.r_[M[:half][::-1], M[half:]]
+        if c:
+            M = np.r_[M[:half], M[half:][::-1]]
+        P = np.kron(np.eye(2 ** (levels - i)), M) @ P
+    return P
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("levels", [2, 3, 5])
+def test_the_bit_reversal_class_is_its_definition(levels, bits):
+    assert (np.eye(2**levels)[bit_class(levels, *bits)] == by_definition(levels, *bits)).all()
+
+
+def test_orders_that_mean_the_same_at_every_split_are_tried_once():
+    """Thirty-two of the class, of their inverses, and of both reversed: five a side."""
+    assert len(sides(64, True)) == len(sides(64, False)) == 5
+    assert len(candidates(64, 64)) == 25
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("order", ["balanced", "left-to-right"])
+def test_transforms_hidden_by_the_class_and_by_diagonals(bits, order):
+    rng = np.random.default_rng(0)
+    for make in (dft, lambda n: scipy.linalg.hadamard(n).astype(float)):
+        A = make(256)
+        P = bit_class(8, *bits)
+        left, right = np.exp(rng.standard_normal(256)), rng.standard_normal(256)
+        for H in (A[:, P], A[P], A[P][:, P], left[:, None] * A[P][:, np.argsort(P)] * right):
+            f = lo.factorize(H, order=order)
+            assert f.relative_error <= 2e-15
+            assert f.entries <= 16 * 256
+            assert lo.factorize(H, lo.Chain.square_dyadic(256), order=order).relative_error <= 2e-15
+
+
+def test_exactly_the_four_with_the_even_odd_bit_fit_a_dft():
+    A, chain = dft(32), lo.Chain.square_dyadic(32)
+    for bits in BITS:
+        f = lo.factorize(A[:, bit_class(5, *bits)], chain, permutation=None)
+        if bits[0]:
+            assert f.relative_error <= 2e-15
+        else:
+            assert f.lower_bound >= 0.5  # proven: no butterfly on this chain is near
+
+
+def test_a_shuffle_of_a_size_that_is_no_power_of_two():
+    rng = np.random.default_rng(0)
+    chain = lo.Chain.from_cores([(5, 5), (3, 3), (4, 4)])
+    B = np.eye(60)
+    for p in chain:
+        B = B @ embedded(rng.standard_normal(p), *p.shape)
+    shuffle = np.arange(60).reshape(4, 15).T.reshape(-1)
+    for H in (B, B[:, shuffle], B[np.argsort(shuffle)]):
+        f = lo.factorize(H)
+        assert f.relative_error <= 2e-15
+        assert f.entries <= chain.entries
+
+
+def test_chains_by_size_are_paths_through_the_divisors():
+    rng = np.random.default_rng(1)
+    chain = lo.Chain.from_cores(
+        [(3, 3), (2, 2), (5, 5), (2, 2)]
+    )  # neither ascending nor descending
+    B = np.eye(60)
+    for p in chain:
+        B = B @ embedded(rng.standard_normal(p), *p.shape)
+    f = lo.factorize(B)
+    assert f.relative_error <= 2e-15
+    assert f.entries <= chain.entries
+    assert (6, 6) in all_nodes(60, 60)
+
+
+# -- unknown orders ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03, 0.1])
+@pytest.mark.parametrize("make", ["dft", "hadamard", "orthogonal"])
+def test_unknown_orders_are_found_at_the_published_noise(make, noise):
+    """arXiv 2307.00820: N = 128, 100 % for orthogonal butterflies, 50 % for the DFT at 0.1."""
+    n, chain = 128, lo.Chain.square_dyadic(128)
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        A = {
+            "dft": dft,
+            "hadamard": lambda n: scipy.linalg.hadamard(n).astype(float),
+            "orthogonal": lambda n: orthogonal_butterfly(n, rng),  # noqa: B023
+        }[make](n)
+        A = A[rng.permutation(n)][:, rng.permutation(n)]
+        N = rng.standard_normal(A.shape)
+        A = A + noise * np.linalg.norm(A) / np.linalg.norm(N) * N
+        f = lo.factorize(A, chain)
+        assert f.relative_error <= max(noise, 2e-15)
+        assert f.reason.startswith("order found by clustering of rows and columns; ")
+
+
+def test_unknown_orders_and_unknown_scalings_together():
+    rng = np.random.default_rng(3)
+    A = np.exp(rng.standard_normal(64))[:, None] * dft(64)[rng.permutation(64)]
+    f = lo.factorize(A[:, rng.permutation(64)] * np.exp(2j * np.pi * rng.random(64)))
+    assert f.relative_error <= 2e-15
+    assert f.entries <= 0.2 * 64**2
+
+
+def test_noise_has_no_order():
+    f = lo.factorize(np.random.default_rng(0).standard_normal((64, 64)))
+    assert f.chain is None
+    assert f.reason.startswith(
+        f"no structure at tol 1e-10: tried {len(f.tried)} orders of rows and "
+    )
+    assert unknown_orders(np.random.default_rng(0).standard_normal((256, 256))) is None
+    found = unknown_orders(np.zeros((8, 8)))
+    assert found is not None  # zero fits in any order
+    assert all(sorted(side) == list(range(8)) for side in found)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 8), st.integers(0, 1000), st.booleans())
+def test_a_matching_takes_every_row_once(half, seed, flat):
+    n = 2 * half
+    similar = np.random.default_rng(seed).random((n, n)).round(0 if flat else 9)
+    pairs = _matched(similar + similar.T)
+    assert sorted(pairs.reshape(-1)) == list(range(n))
