@@ -254,17 +254,6 @@ def least_error(lattice: Lattice, most: int, order: Order) -> Plan:
         )
 
 
-def front(lattice: Lattice, count: int) -> list[Plan]:
-    """Plans for `count` prices, fewest entries first; none is worse in both than another."""
-    low, high = lattice.prices(True)
-    plans = {lattice.priced(p, True, 0.0) for p in np.geomspace(low, high, count)}
-    found: list[Plan] = []
-    for plan in sorted(plans, key=lambda p: (p.entries, math.hypot(*p.errors))):
-        if not found or math.hypot(*plan.errors) < math.hypot(*found[-1].errors):
-            found.append(plan)
-    return found
-
-
 def _neighbours(lattice: Lattice, plan: Plan, step: int) -> Iterator[Plan]:
     """Plans with the rank of one split changed by `step`."""
     for i, (node, rank) in enumerate(zip(plan.nodes, plan.ranks, strict=True)):

@@ -11,8 +11,7 @@ from .budget import FLOOR, Budget, Lattice, Node, Plan, fewest_entries, least_er
 from .clustering import LARGEST, unknown_orders
 from .hierarchical import Cores
 from .orders import Order
-from .splits import Matrix
-from .survey import Candidate, Survey, all_nodes, exact_energy, nodes_of
+from .survey import Candidate, Survey, all_nodes, nodes_of
 
 WORTH = 0.9  # of the dense entries: a butterfly that stores more is not worth having
 CLEARLY = 0.999  # a later candidate must be better than an earlier one by this factor
@@ -135,8 +134,3 @@ def _unknown(survey: Survey) -> Candidate | None:
     rows, columns = found
     name = "order found by clustering"
     return Candidate(Side(name, table=rows), Side(name, table=columns))
-
-
-def exact_lattice(matrix: Matrix, nodes: Sequence[Node], floor: float) -> Lattice:
-    """Every energy from all of the blocks: what `tradeoff` may promise by."""
-    return Lattice(matrix.array.shape, {p: exact_energy(matrix, p) for p in nodes}, floor)

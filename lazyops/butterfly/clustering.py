@@ -18,7 +18,7 @@ import numpy as np
 LARGEST = 512  # the cost is cubic
 STARTS = 6  # partners of a first row that are tried
 TURNS = 10  # of pairing and halving, at most
-HOPELESS = 0.35  # of the energy of random pairs is outside rank one: half of it, about
+HOPELESS = 0.2  # of the energy outside rank one: noise has 0.23 at N = 32, 0.3 at 64, 0.39 at 256
 
 
 def unknown_orders(A: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
