@@ -13,9 +13,13 @@ from hypothesis import strategies as st
 
 import lazyops as lo
 from lazyops.butterfly.arrange import bit_class, sides
+from lazyops.butterfly.budget import Budget
+from lazyops.butterfly.choose import for_entries, for_ranks, for_tolerance
 from lazyops.butterfly.clustering import _matched, unknown_orders
-from lazyops.butterfly.splits import embedded
-from lazyops.butterfly.survey import all_nodes, candidates
+from lazyops.butterfly.hierarchical import Cores
+from lazyops.butterfly.intake import take_in
+from lazyops.butterfly.splits import Matrix, embedded
+from lazyops.butterfly.survey import WHOLE, Candidate, Survey, all_nodes, candidates
 
 BITS = [(a, b, c) for a in (False, True) for b in (False, True) for c in (False, True)]
 
@@ -124,6 +128,53 @@ def test_chains_by_size_are_paths_through_the_divisors():
     assert f.relative_error <= 2e-15
     assert f.entries <= chain.entries
     assert (6, 6) in all_nodes(60, 60)
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Entries of the matrix read while looking for structure, by the order looked at."""
+    found: dict[str, int] = {}
+    now = [""]
+
+    def named(self, matrix, cores, original=Candidate.matrix):
+        now[0] = self.name
+        return original(self, matrix, cores)
+
+    def entries(self, rows, columns, original=Matrix.entries):
+        T = original(self, rows, columns)
+        found[now[0]] = found.get(now[0], 0) + T.size
+        return T
+
+    def block_chunks(self, A, D, original=Matrix.block_chunks):
+        for at, T in original(self, A, D):
+            found[now[0]] = found.get(now[0], 0) + T.size
+            yield at, T
+
+    monkeypatch.setattr(Candidate, "matrix", named)
+    monkeypatch.setattr(Matrix, "entries", entries)
+    monkeypatch.setattr(Matrix, "block_chunks", block_chunks)
+    return found
+
+
+@pytest.mark.parametrize("n", [16, 60, 96, 128, 130, 210, 256, 360, 1024])
+@pytest.mark.parametrize("make", ["dft", "noise"])
+@pytest.mark.parametrize("asked", ["nothing", "chain", "entries"])
+def test_an_order_that_is_tried_costs_at_most_four_reads(reads, n, make, asked):
+    """Four reads for each order; matrices small enough to be surveyed completely: on the mean."""
+    A = dft(n) if make == "dft" else np.random.default_rng(0).standard_normal((n, n))
+    matrix = take_in(A).matrix
+    survey = Survey(matrix, float(np.linalg.norm(A)), np.random.default_rng(0))
+    cores = Cores.of(lo.Chain.mixed_radix(n))
+    if asked == "chain":
+        for_ranks(survey, cores, [1] * (len(cores) - 1), True)
+    elif asked == "entries":
+        for_entries(survey, n * n // 2, "balanced", True, None)
+    else:
+        for_tolerance(survey, Budget(1e-10, survey.norm, lambda k: 0.0, "balanced"), True, None)
+    assert set(reads) <= {t.permutation for t in survey.tried}
+    assert 0 < sum(reads.values()) <= 4 * len(survey.tried) * n**2
+    if n**2 > WHOLE:
+        assert max(reads.values()) <= 4 * n**2
 
 
 # -- unknown orders ------------------------------------------------------------------------
