@@ -14,9 +14,7 @@ from test_butterfly_certificate import noisy, split_errors
 import lazyops as lo
 from lazyops.butterfly.svd import WEAK
 
-SKETCHED = math.sqrt(
-    1 + WEAK
-)  # of the exact truncation error: what the factorizer's sketches may make
+SKETCHED = math.sqrt(1 + WEAK)  # times the exact truncation error: what sketches may make
 
 
 def kernel(m, n):

@@ -3,9 +3,11 @@
 from .canonical import canonical, same_up_to_scaling
 from .certificate import Certificate, certificate
 from .errors import relative_error
-from .factorize import Factorization, factorize
+from .factorization import Factorization
+from .factorize import factorize
 from .recompress import recompress
 from .run import Split, Step
+from .survey import Tried
 from .tradeoff import Front, Point, tradeoff
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "Point",
     "Split",
     "Step",
+    "Tried",
     "canonical",
     "certificate",
     "factorize",

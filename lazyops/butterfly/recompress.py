@@ -10,12 +10,14 @@ import numpy as np
 from .._array import Array
 from ..operators import LinearOperator, RealPart, Sum, fold
 from ..pattern import Chain
-from .factorize import Factorization, _checked_tol
+from .budget import Ledger
+from .factorization import Factorization
+from .factorize import _checked_tol
 from .form import Form, as_operator, first_array, product_form, settled
 from .hierarchical import Splitting
 from .intake import working_dtype
 from .rounding import UNIT, coarsened, fewest_entries, lower_ranks, norm_of, orthonormalised
-from .run import Ledger, Progress, Split
+from .run import Progress, Split
 from .sums import added, distance, real_part_of, refined
 
 
@@ -111,7 +113,7 @@ def _lowered(form: Form, tol: float, dtype: np.dtype, like: Array | None) -> Fac
     norm = norm_of(splitting)
     rounding, computing = _rounding(form, norm, dtype)
     within = tol - rounding if tol > rounding else rounding
-    ledger = Ledger(within * norm, len(cores) - 1, True)
+    ledger = Ledger(within * norm, [1.0] * (len(cores) - 1), True)
     done = [Split(q, r, _share(e, norm)) for q, r, e in lower_ranks(splitting, ledger)]
     found, kept = _fewest(form, splitting)
     lower = max((ledger.lower[q - 1] for q in kept), default=0.0)
@@ -177,7 +179,7 @@ def _by_products(operator: LinearOperator, tol: float, why: str, rng: Any) -> Fa
 
     found = factorize_operator(
         operator, None, tol,
-        permutation="search", oversampling=1,
+        permute=True, oversampling=1,
         rng=np.random.default_rng(0 if rng is None else rng), line=Progress(False), callback=None,
     )  # fmt: skip
     return dataclasses.replace(found, reason=f"known by its products, for {why}; {found.reason}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from ..pattern import Chain, prime_factors
-from .certificate import split_tails
-from .factorize import Factorization, _checked_chain, factorize
+from ..pattern import Chain
+from .budget import Lattice, Node, Plan
+from .factorization import Factorization
+from .factorize import factorize
 from .form import Form, butterfly_of
 from .hierarchical import Cores
-from .intake import Intake, known_by_products, take_in
-from .rounding import fewest_entries
+from .intake import Intake, fitting, known_by_products, take_in
+from .survey import all_nodes, exact_energy, nodes_of
 
-LEVELS = 4  # errors looked at in each decade
+PRICES = 100  # of an error: from so low that entries do not matter, to so high that errors do not
+LEVELS = 50  # of the error of every split
 STRUCTURES = (1e-1, 1e-3, 1e-6, 1e-10)  # tolerances at which the structure is looked for
 
 
@@ -125,8 +126,8 @@ def tradeoff(A: Any, chain: Any = None, *, rng: Any = None) -> Front:
 
     The singular values of the blocks of every split are computed once: they bound the error of
     every choice of ranks from both sides (``max E_q <= best <= hypot(E_q)``; Le, Zheng, Riccietti,
-    Gribonval, arXiv 2411.04506).  For each of many error levels the ranks follow, and by dynamic
-    programming the splits of fewest entries.
+    Gribonval, arXiv 2411.04506).  For many prices of an error and many errors of a split, the chain
+    with its ranks follows by dynamic programming.
 
     Parameters
     ----------
@@ -167,13 +168,13 @@ def tradeoff(A: Any, chain: Any = None, *, rng: Any = None) -> Front:
     if m * n == 0:
         raise ValueError("tradeoff takes a matrix with entries, this one is empty")
     if chain is not None:
-        wanted = _checked_chain(chain, (m, n))
+        wanted = fitting(chain if isinstance(chain, Chain) else Chain(chain), (m, n))
         if wanted[0].a * wanted[-1].d > 1:
             raise ValueError(f"tradeoff takes a chain with a = 1 first and d = 1 last: {wanted!r}")
-        places = [(Form(()), Cores.of(wanted))]
+        forms, nodes = [Form(())], list(dict.fromkeys(nodes_of(Cores.of(wanted))))
     else:
-        places = _structures(intake.matrix.array, rng)
-    points = [p for form, cores in places for p in _points(intake, form, cores)]
+        forms, nodes = _orders(intake.matrix.array, rng), all_nodes(m, n)
+    points = [p for form in forms for p in _points(intake, form, nodes)]
     return _front([*points, Point(m * n, 0.0, 0.0, None)], (m, n))
 
 
@@ -193,71 +194,42 @@ def _front(points: Sequence[Point], shape: tuple[int, ...]) -> Front:
 # -- where to split --------------------------------------------------------------------------
 
 
-def _structures(A: Any, rng: Any) -> list[tuple[Form, Cores]]:
-    """Permutations and finest cores of what `factorize` finds at several tolerances, after those
-    of the sizes alone.
-    """
-    m, n = A.shape
-    found = [(Form(()), finest(Cores((int(m),), (int(n),))))]
+def _orders(array: np.ndarray, rng: Any) -> list[Form]:
+    """No permutations, and those of what `factorize` finds at several tolerances."""
+    found = [Form(())]
     for tol in STRUCTURES:
-        one = factorize(A, tol=tol, rng=rng)
-        if one.chain is None:
-            continue
-        form = butterfly_of(one).form
-        cores = finest(form.cores)
-        if not any(cores == known and form.same_ends(other) for other, known in found):
-            found.append((form, cores))
+        one = factorize(array, tol=tol, rng=rng)
+        if one.chain is not None:
+            form = butterfly_of(one).form
+            if not any(form.same_ends(other) for other in found):
+                found.append(form)
     return found
-
-
-def finest(cores: Cores) -> Cores:
-    """Cores of primes with all the splits of these.
-
-    >>> finest(Cores((4, 3), (4, 1)))
-    Cores(rows=(2, 2, 3), columns=(2, 2, 1), a=1, d=1)
-    """
-    pairs = [
-        pair
-        for b, c in zip(cores.rows, cores.columns, strict=True)
-        for pair in itertools.zip_longest(prime_factors(b), prime_factors(c), fillvalue=1)
-    ]
-    pairs = pairs or [(1, 1)]
-    return Cores(tuple(b for b, _ in pairs), tuple(c for _, c in pairs), cores.a, cores.d)
 
 
 # -- what can be had there -------------------------------------------------------------------
 
 
-def _points(intake: Intake, form: Form, cores: Cores) -> Iterator[Point]:
-    """One point for every error level, from one set of spectra."""
-    root = form.permuted(intake.matrix)
-    spectra = [split_tails(root, cores, q) for q in range(1, len(cores))]
-    norm2 = intake.norm**2
-    if not spectra or norm2 == 0:
+def _points(intake: Intake, form: Form, nodes: Sequence[Node]) -> Iterator[Point]:
+    """One point for every price and for every error level, from one set of spectra."""
+    if not nodes or intake.norm == 0:
         return
-    errors = [np.sqrt(np.maximum(tail2 / norm2, 0.0)) for tail2 in spectra]
-    rounding = intake.rounding(len(cores))
-    lowest = max(1e-15, rounding / 4)
-    count = math.ceil(-math.log10(lowest) * LEVELS)
-    for level in np.geomspace(1.0, lowest, count + 1):
-        ranks = [max(1, int(np.argmax(e <= level))) for e in errors]
-        _, at = fewest_entries(cores, ranks)
-        if not at:
-            continue  # so many entries as the dense matrix
-        yield _point(cores, at, ranks, errors, rounding, 4 * len(cores) * intake.unit)
+    shape, norm = intake.matrix.array.shape, intake.norm
+    matrix = form.permuted(intake.matrix)
+    energies = {node: exact_energy(matrix, node) for node in nodes}
+    rounding = intake.rounding(1)
+    lattice = Lattice(shape, energies, rounding * norm)
+    for price in np.geomspace(*lattice.prices(True), PRICES):
+        yield _point(intake, lattice.priced(price, True, rounding * norm))
+    for level in np.geomspace(1.0, rounding, LEVELS):
+        yield _point(intake, lattice.path(np.where(lattice.error <= level * norm, 0.0, math.inf)))
 
 
-def _point(
-    cores: Cores,
-    at: tuple[int, ...],
-    ranks: Sequence[int],
-    errors: Sequence[np.ndarray],
-    rounding: float,
-    computing: float,
-) -> Point:
-    coarse = cores.merged(at)
-    pairs = list(zip(coarse.rows, coarse.columns, strict=True))
-    chain = Chain.from_cores(pairs, [ranks[q - 1] for q in at])
-    made = [float(errors[q - 1][min(ranks[q - 1], len(errors[q - 1]) - 1)]) for q in at]
-    lower = max(max(made) - computing, 0.0)
+def _point(intake: Intake, plan: Plan) -> Point:
+    cores, (m, n) = plan.cores(intake.matrix.array.shape), intake.matrix.array.shape
+    chain = Chain.from_cores(list(zip(cores.rows, cores.columns, strict=True)), plan.ranks)
+    if not plan.nodes or plan.entries >= m * n:
+        return Point(m * n, 0.0, 0.0, None)
+    rounding = intake.rounding(len(chain))
+    made = [error / intake.norm for error in plan.errors]
+    lower = max(max(made) - 4 * len(chain) * intake.unit, 0.0)
     return Point(chain.entries, lower, math.hypot(*made) + rounding, chain)
