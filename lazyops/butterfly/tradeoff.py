@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from ..pattern import Chain
-from .budget import Lattice, Node, Plan
+from .budget import Budget, Lattice, Node, Plan, SplitEnergy
+from .choose import for_tolerance
 from .factorization import Factorization
 from .factorize import factorize
-from .form import Form, butterfly_of
 from .hierarchical import Cores
 from .intake import Intake, fitting, known_by_products, take_in
-from .survey import all_nodes, exact_energy, nodes_of
+from .survey import Candidate, Survey, all_nodes, exact_energy, nodes_of
 
 PRICES = 100  # of an error: from so low that entries do not matter, to so high that errors do not
 LEVELS = 50  # of the error of every split
-STRUCTURES = (1e-1, 1e-3, 1e-6, 1e-10)  # tolerances at which the structure is looked for
+STRUCTURES = (1e-1, 1e-4, 1e-10)  # tolerances at which an order of rows and columns is chosen
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ def tradeoff(A: Any, chain: Any = None, *, rng: Any = None) -> Front:
         An operator known by its products is factorized at several tolerances instead; its bounds
         then have the confidence of `factorize`, and the lower ones are 0.
     chain : Chain or iterable of (a, b, c, d), optional
-        Where to split, with no permutation; its ranks do not matter.  By default `factorize` looks
-        for the structure, at several tolerances.
+        Where to split, with no permutation; its ranks do not matter.  By default all sizes of
+        cores, and the orders of rows and columns that `factorize` would choose.
     rng : int, Generator or None
         As for `factorize`.
 
@@ -171,10 +171,12 @@ def tradeoff(A: Any, chain: Any = None, *, rng: Any = None) -> Front:
         wanted = fitting(chain if isinstance(chain, Chain) else Chain(chain), (m, n))
         if wanted[0].a * wanted[-1].d > 1:
             raise ValueError(f"tradeoff takes a chain with a = 1 first and d = 1 last: {wanted!r}")
-        forms, nodes = [Form(())], list(dict.fromkeys(nodes_of(Cores.of(wanted))))
+        orders, nodes = [Candidate()], list(dict.fromkeys(nodes_of(Cores.of(wanted))))
     else:
-        forms, nodes = _orders(intake.matrix.array, rng), all_nodes(m, n)
-    points = [p for form in forms for p in _points(intake, form, nodes)]
+        nodes = all_nodes(m, n)
+        orders = _orders(intake, rng) if nodes else []
+    known: dict[Node, SplitEnergy] = {}
+    points = [p for order in orders for p in _points(intake, order, nodes, known)]
     return _front([*points, Point(m * n, 0.0, 0.0, None)], (m, n))
 
 
@@ -186,7 +188,7 @@ def _front(points: Sequence[Point], shape: tuple[int, ...]) -> Front:
     """Those that no other one beats in both entries and upper bound."""
     kept: list[Point] = []
     for point in sorted(points, key=lambda p: (p.entries, p.upper_bound)):
-        if not kept or point.upper_bound < kept[-1].upper_bound:
+        if point.upper_bound < (kept[-1].upper_bound if kept else 1.0):  # zero has the error 1
             kept.append(point)
     return Front(tuple(kept), (shape[0], shape[1]))
 
@@ -194,28 +196,34 @@ def _front(points: Sequence[Point], shape: tuple[int, ...]) -> Front:
 # -- where to split --------------------------------------------------------------------------
 
 
-def _orders(array: np.ndarray, rng: Any) -> list[Form]:
-    """No permutations, and those of what `factorize` finds at several tolerances."""
-    found = [Form(())]
-    for tol in STRUCTURES:
-        one = factorize(array, tol=tol, rng=rng)
-        if one.chain is not None:
-            form = butterfly_of(one).form
-            if not any(form.same_ends(other) for other in found):
-                found.append(form)
-    return found
+def _orders(intake: Intake, rng: Any) -> list[Candidate]:
+    """The matrix as it stands, and the orders that `factorize` would choose at some tolerances."""
+    survey = Survey(intake.matrix, intake.norm, np.random.default_rng(0 if rng is None else rng))
+    found = [Candidate()]
+    for tol in STRUCTURES if intake.norm else ():
+        budget = Budget(tol, intake.norm, intake.rounding, "left-to-right")
+        found.append(for_tolerance(survey, budget, True, None).candidate)
+    return list(dict.fromkeys(found))
 
 
 # -- what can be had there -------------------------------------------------------------------
 
 
-def _points(intake: Intake, form: Form, nodes: Sequence[Node]) -> Iterator[Point]:
-    """One point for every price and for every error level, from one set of spectra."""
+def _points(
+    intake: Intake, order: Candidate, nodes: Sequence[Node], known: dict[Node, SplitEnergy]
+) -> Iterator[Point]:
+    """One point for every price and for every error level, from one set of spectra.
+
+    `known` keeps those that no order changes: of low rank as a whole.
+    """
     if not nodes or intake.norm == 0:
         return
     shape, norm = intake.matrix.array.shape, intake.norm
-    matrix = form.permuted(intake.matrix)
-    energies = {node: exact_energy(matrix, node) for node in nodes}
+    energies = dict(known)
+    for node in nodes:
+        if node not in energies:
+            energies[node] = exact_energy(order.at(intake.matrix, node), node)
+    known.update({node: e for node, e in energies.items() if node == (shape[0], 1)})
     rounding = intake.rounding(1)
     lattice = Lattice(shape, energies, rounding * norm)
     for price in np.geomspace(*lattice.prices(True), PRICES):
