@@ -224,6 +224,16 @@ def test_nothing_is_densified(name):
     assert np.linalg.norm(found.operator @ x - y) <= 1e-12 * np.linalg.norm(y)
 
 
+def test_zeros():
+    chain = lo.Chain.square_dyadic(8)
+    B = product(random_factors(chain, np.random.default_rng(0)))
+    assert checked(B + lo.Zero((8, 8)) - 0 * B).entries == chain.entries
+    for nothing in (0 * B, lo.Zero((8, 8)) + lo.Zero((8, 8))):
+        found = lo.recompress(nothing)
+        assert not found.operator.to_dense().any()
+        assert (found.relative_error, found.lower_bound, found.upper_bound) == (0, 0, 0)
+
+
 def test_the_norm_of_a_butterfly_without_its_matrix():
     chain = lo.Chain.from_cores([(2, 3), (4, 2), (2, 2)], [2, 3])
     A = product(random_factors(chain, np.random.default_rng(0), np.complex128))

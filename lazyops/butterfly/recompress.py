@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._array import Array
-from ..operators import LinearOperator, RealPart, Sum, fold
+from ..operators import LinearOperator, RealPart, Sum, Zero, fold
 from ..pattern import Chain
 from .budget import Ledger
 from .factorization import Factorization
@@ -85,6 +85,9 @@ def _form_of(op: LinearOperator, below: Sequence[Form | str]) -> Form | str:
     """As `product_form`, of sums and real parts too."""
     if not isinstance(op, (Sum, RealPart)):
         return product_form(op, below)
+    if isinstance(op, Sum):
+        pairs = list(zip(op.terms, below, strict=True))
+        below = [part for term, part in pairs if not isinstance(term, Zero)] or below
     parts = [part for part in below if isinstance(part, Form)]
     if len(parts) < len(below):
         return next(part for part in below if isinstance(part, str))
