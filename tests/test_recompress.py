@@ -132,11 +132,19 @@ def test_what_is_left_of_cancelling_terms_is_certified_relative_to_itself():
     chain = lo.Chain.square_dyadic(16)
     values = random_factors(chain, rng)
     A, small = product(values), product([1e-6 * values[0], *random_factors(chain, rng)[1:]])
+    K = lo.KroneckerSparse(rng.standard_normal((8, 2, 2, 1)))  # chains with the last factor
     found = checked((A + small) - A, slack=1e-9)
     exact = small.to_dense()
     error = np.linalg.norm(found.operator.to_dense() - exact) / np.linalg.norm(exact)
     assert found.upper_bound > 1e-12
     assert error <= found.upper_bound
+    for X in (lo.Diagonal(np.arange(1.0, 17)) @ ((A + small) - A), ((A + small) - A) @ K):
+        assert checked(X, slack=1e-9).upper_bound > 1e-12
+    imaginary = lo.recompress((A + 1e-3j * small).imag)
+    left_out = np.linalg.norm(imaginary.operator.to_dense() - 1e-3 * exact)
+    assert imaginary.upper_bound > 1e-10
+    assert left_out <= imaginary.upper_bound * np.linalg.norm(1e-3 * exact)
+    assert "stays above tol" in imaginary.reason
     zero = lo.recompress(A - A, tol=1e-10)
     assert np.abs(zero.operator.to_dense()).max() <= 1e-13 * np.abs(A.to_dense()).max()
 

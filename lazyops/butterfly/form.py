@@ -25,7 +25,7 @@ from ..operators import (
 from ..pattern import Chain
 from .hierarchical import Cores
 from .intake import working_dtype
-from .run import _times_power
+from .run import _scaled_back, _times_power
 from .splits import Matrix, digit_reversal
 
 
@@ -213,9 +213,9 @@ def _times(left: Form, right: Form) -> Form | str:
         moved = d.copy()
         moved[between] = d
         first = _rows_scaled(right.values[0], moved)
-        rows = between if left.rows is None else between[_inverse(left.rows)]
+        rows = between if left.rows is None else between[inverted(left.rows)]
         values = (first, *right.values[1:])
-        found = _form(values, _inverse(rows), right.columns, exponent, size)
+        found = _form(values, inverted(rows), right.columns, exponent, size)
         return dataclasses.replace(found, is_diagonal=right.is_diagonal)
     if right.is_diagonal:
         last = _columns_scaled(left.values[-1], right.values[0].reshape(-1)[between])
@@ -236,20 +236,27 @@ def _form(values, rows, columns, exponent: int, size: float | None) -> Form:
 
 
 def _size_of_product(left: Form, right: Form) -> float | None:
-    """A sum times a diagonal: its terms may have been cancelling."""
-    for one, other in ((left, right), (right, left)):
-        if one.size is not None and other.is_diagonal:
-            return one.size * float(np.abs(other.values[0]).max(initial=0.0))
-    return None
+    """A sum times something: its terms may have been cancelling."""
+    sizes = [
+        one.size * math.prod(map(_norm_bound, other.values))
+        for one, other in ((left, right), (right, left))
+        if one.size is not None
+    ]
+    return max(sizes, default=None)
+
+
+def _norm_bound(values: np.ndarray) -> float:
+    """No spectral norm of a block is larger."""
+    return math.sqrt((np.abs(values) ** 2).sum(axis=(1, 2)).max(initial=0.0))
 
 
 def _composed(rows: np.ndarray | None, columns: np.ndarray | None, n: int) -> np.ndarray:
     """The permutation between two forms: undo `rows` of the right one, then `columns`."""
-    index = np.arange(n) if rows is None else _inverse(rows)
+    index = np.arange(n) if rows is None else inverted(rows)
     return index if columns is None else index[columns]
 
 
-def _inverse(index: np.ndarray) -> np.ndarray:
+def inverted(index: np.ndarray) -> np.ndarray:
     inverse = np.empty_like(index)
     inverse[index] = np.arange(len(index))
     return inverse
@@ -314,5 +321,4 @@ def spread_power(values: Sequence[np.ndarray], exponent: int) -> list[np.ndarray
     """Values times ``2**exponent`` together: in the last factor, shared by all if large."""
     if abs(exponent) <= 256 or len(values) == 1:
         return [*values[:-1], _times_power(values[-1], exponent)]
-    share, rest = divmod(exponent, len(values))
-    return [_times_power(v, share + (i < rest)) for i, v in enumerate(values)]
+    return _scaled_back(list(values), exponent)

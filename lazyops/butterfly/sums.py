@@ -6,13 +6,14 @@ complex number is a 2 x 2 real matrix); `rounding.lower_ranks` brings them down 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .form import Form, _inverse
+from .form import Form, inverted
 from .hierarchical import Cores
 from .run import _times_power
 from .splits import from_left_blocks, from_right_blocks, left_blocks, right_blocks, spread
@@ -115,7 +116,8 @@ def real_part_of(form: Form) -> Form:
         wide = wide[..., :1, :, :] if at == last else wide  # (a, 2, left, b, c, 2, right, d)
         a, up, left, b, c, across, right, d = wide.shape
         found.append(wide.reshape(a, up * left * b, c * across * right, d))
-    return form.with_values(found)
+    size = norm_of_form(form) if form.size is None else form.size
+    return dataclasses.replace(form, values=tuple(found), size=size)
 
 
 # -- common cores ----------------------------------------------------------------------------
@@ -214,4 +216,4 @@ def _diagonal_over(form: Form, guide: Form, cores: Cores) -> list[np.ndarray] | 
 def _moved(to: np.ndarray | None, index: np.ndarray | None, n: int) -> np.ndarray:
     """Where the positions of one permutation stand in another one."""
     index = np.arange(n) if index is None else index
-    return index if to is None else _inverse(to)[index]
+    return index if to is None else inverted(to)[index]
