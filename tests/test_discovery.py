@@ -38,6 +38,13 @@ def orthogonal_butterfly(n, rng):
     return A
 
 
+def gaussian_butterfly(n, rng):
+    A = np.eye(n)
+    for p in lo.Chain.square_dyadic(n):
+        A = A @ embedded(rng.standard_normal(p), n, n)
+    return A
+
+
 def by_definition(levels, a, b, c):
     """``prod_{i=2..J} I_{2^(J-i)} (x) c^{b0} b^{b1} a^{b2}`` as matrices, largest level first."""
     P = np.eye(2**levels)
@@ -180,24 +187,47 @@ def test_an_order_that_is_tried_costs_at_most_four_reads(reads, n, make, asked):
 # -- unknown orders ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.03, 0.1])
-@pytest.mark.parametrize("make", ["dft", "hadamard", "orthogonal"])
+MAKERS = {
+    "dft": lambda n, rng: dft(n),
+    "hadamard": lambda n, rng: scipy.linalg.hadamard(n).astype(float),
+    "orthogonal": orthogonal_butterfly,
+    "gaussian": gaussian_butterfly,
+}
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.03, 0.1])
+@pytest.mark.parametrize("make", ["dft", "hadamard", "orthogonal", "gaussian"])
 def test_unknown_orders_are_found_at_the_published_noise(make, noise):
-    """arXiv 2307.00820: N = 128, 100 % for orthogonal butterflies, 50 % for the DFT at 0.1."""
+    """arXiv 2307.00820: N = 128, 100 % for orthogonal butterflies, 50 % for the DFT at 0.1.
+
+    Nothing is published for Gaussian values, whose weakest rows drown in noise of 0.1.
+    """
     n, chain = 128, lo.Chain.square_dyadic(128)
     for seed in range(3):
         rng = np.random.default_rng(seed)
-        A = {
-            "dft": dft,
-            "hadamard": lambda n: scipy.linalg.hadamard(n).astype(float),
-            "orthogonal": lambda n: orthogonal_butterfly(n, rng),  # noqa: B023
-        }[make](n)
+        A = MAKERS[make](n, rng)
         A = A[rng.permutation(n)][:, rng.permutation(n)]
         N = rng.standard_normal(A.shape)
-        A = A + noise * np.linalg.norm(A) / np.linalg.norm(N) * N
-        f = lo.factorize(A, chain)
-        assert f.relative_error <= max(noise, 2e-15)
+        N *= noise * np.linalg.norm(A) / np.linalg.norm(N)
+        f = lo.factorize(A + N, chain)
+        error = f.relative_error * np.linalg.norm(A + N) / np.linalg.norm(A)
+        weak = 1.25 if make == "gaussian" and noise == 0.1 else 1.0
+        assert error <= max(weak * noise, 2e-15)
         assert f.reason.startswith("order found by clustering of rows and columns; ")
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(3, 5), st.integers(0, 1000), st.booleans())
+def test_unknown_orders_of_exact_butterflies(levels, seed, complex_):
+    """Whatever the values, as long as they are random: the error is rounding."""
+    n, rng = 2**levels, np.random.default_rng(seed)
+    A = gaussian_butterfly(n, rng) + 0j
+    if complex_:
+        A *= np.exp(2j * np.pi * rng.random(n))[:, None] * np.exp(2j * np.pi * rng.random(n))
+    A = A[rng.permutation(n)][:, rng.permutation(n)]
+    rows, columns = unknown_orders(A)
+    chain = lo.Chain.square_dyadic(n)
+    assert lo.factorize(A[rows][:, columns], chain, permutation=None).relative_error <= 2e-14
 
 
 def test_unknown_orders_and_unknown_scalings_together():

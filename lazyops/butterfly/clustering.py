@@ -4,7 +4,8 @@ At the first split pairs of rows are parallel on each half of the columns.  The 
 halves are found by turns: costs of pairs, given the halves, pair the rows; lines through the
 columns, given the pairs, halve the columns.  What is left when every pair is replaced by one row
 is two butterflies of half the size whose rows are in one order; so the next level is the same
-problem, with the evidence of all its parts added.
+problem, with the evidence of all its parts added.  Where anything stays outside, the same is tried
+from the columns' side, and the better one taken.
 
 Two rows on a set of columns are a cloud of points: the column (u, v) as the vector
 ``f = (|u|^2 - |v|^2, 2 Re u v*, 2 Im u v*)``, as long as its energy.  Columns on one line point the
@@ -23,6 +24,8 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
+
+from .splits import digit_reversal
 
 LARGEST = 512  # the cost is cubic
 STARTS = 6  # partners of a first row that are tried, by each of two measures
@@ -52,39 +55,53 @@ def unknown_orders(A: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     (rows, columns) or None
         ``A[rows][:, columns]`` is near the chain.
     """
-    n = len(A)
+    found = _nested_orders(A)
+    if found is None:
+        return None
+    rows, columns, outside = found
+    if outside > EXACT and (other := _nested_orders(A.T)) is not None and other[2] < outside:
+        # the transpose of a butterfly is one in reversed digits
+        reverse = digit_reversal([2] * (len(A).bit_length() - 1))
+        columns, rows = (side[reverse] for side in other[:2])
+    return rows, columns
+
+
+def _nested_orders(A: np.ndarray) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """Orders found from the rows' side, and the part of the energy that stays outside."""
+    n, whole, outside = len(A), float(np.sum(np.abs(A) ** 2)), 0.0
     parts, members, columns = A[None], np.arange(n)[:, None], np.arange(n)[None]
     while parts.shape[1] > 1:
         found = _level(parts)
         if found is None:
             return None
-        pairs, halves = found
+        pairs, halves, more = found
+        outside += more
         columns = np.take_along_axis(columns, halves, axis=1).reshape(2 * len(columns), -1)
         ordered = np.take_along_axis(parts, halves[:, None, :], axis=2)
         parts = _merged(ordered[:, pairs])
         # a class lists its rows slowest digit first; the class number runs fastest
         members = members[pairs].transpose(0, 2, 1).reshape(len(pairs), -1)
-    return members.reshape(-1), columns.reshape(-1)
+    return members.reshape(-1), columns.reshape(-1), outside / whole if whole > 0 else 0.0
 
 
-def _level(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Pairs of rows and halves of the columns of every part (g, k, k): the best of some starts."""
+def _level(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """Pairs of rows and halves of the columns of every part (g, k, k): the best of some starts;
+    and the energy outside rank one."""
     g, k, _ = parts.shape
     whole = float(np.sum(np.abs(parts) ** 2))
     if k == 2 or whole == 0:
-        return np.arange(k).reshape(-1, 2), np.tile(np.arange(k), (g, 1))
-    best, least = None, HOPELESS
+        return np.arange(k).reshape(-1, 2), np.tile(np.arange(k), (g, 1)), 0.0
+    best, least = None, HOPELESS * whole
     for tried, start in enumerate(_starts(parts)):
         if best is None and tried == UNSEEN:
             return None
         rough = _turns(parts, start, _paired_by_direction, _halved_by_direction)[0]
         for pairs in (rough, start):
-            pairs, halves, outside = _turns(parts, pairs, _paired, _halved)
-            error = outside / whole
-            again = abs(error - least) <= SAME * least
-            if error < least:
-                best, least = (pairs, halves), error
-            if error <= EXACT or again:
+            found = _turns(parts, pairs, _paired, _halved)
+            again = abs(found[2] - least) <= SAME * least
+            if found[2] < least:
+                best, least = found, found[2]
+            if least <= EXACT * whole or again:
                 return best
     return best
 
