@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..pattern import prime_factors
-from .arrange import PLAIN, Side, sides
+from .arrange import PLAIN, REVERSED, Side, reversed_shuffles, sides
 from .budget import Node, Plan, SplitEnergy
 from .hierarchical import Cores
 from .splits import Matrix
@@ -71,7 +71,12 @@ class Tried(NamedTuple):
 
 def candidates(m: int, n: int) -> list[Candidate]:
     """Everything tried for an m x n matrix, plain things first."""
-    pairs = itertools.product(sides(m, True), sides(n, False))
+    simple = PLAIN, REVERSED
+    pairs = itertools.chain(
+        itertools.product(sides(m, True), sides(n, False)),
+        itertools.product(simple, reversed_shuffles(n, False)),
+        itertools.product(reversed_shuffles(m, True), simple),
+    )
     return [Candidate(rows, columns) for rows, columns in pairs]
 
 
