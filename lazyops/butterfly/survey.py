@@ -3,7 +3,7 @@
 The singular values of the blocks of a split (a random sample of them on large matrices) say which
 rank it needs at a tolerance.  A few small blocks tell which orders are worth a closer look; those
 are surveyed at every split.  This only steers: the certificate comes from the splits that are made.
-All samples of one order together hold fewer entries than the matrix.
+All samples of one order hold at most four times the entries of the matrix, of large ones less.
 """
 
 from __future__ import annotations
