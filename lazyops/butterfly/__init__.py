@@ -2,6 +2,17 @@
 
 from .errors import relative_error
 from .factorize import Factorization, factorize
+from .fixed_support import FixedSupport, fixed_support
 from .run import Split, Step
+from .supports import may_lack_optimum
 
-__all__ = ["Factorization", "Split", "Step", "factorize", "relative_error"]
+__all__ = [
+    "Factorization",
+    "FixedSupport",
+    "Split",
+    "Step",
+    "factorize",
+    "fixed_support",
+    "may_lack_optimum",
+    "relative_error",
+]
