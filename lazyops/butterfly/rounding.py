@@ -14,8 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .budget import Ledger
 from .hierarchical import Cores, Part, Splitting
-from .run import Ledger, Split
+from .run import Split
 from .splits import Values, from_right_blocks, fuse, left_blocks, right_blocks
 from .svd import Want, energy, split
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from ..pattern import Chain
-from .hierarchical import Cores, Splitting, errors_of_product, padded, splits_in_order
+from .budget import Ledger
+from .hierarchical import Cores, Splitting, errors_of_product, padded
 from .intake import Intake
+from .orders import Order, is_nested, splits_in_order
 from .splits import Matrix, Values, block_diagonal_part
 from .svd import Want, energy
 
@@ -60,16 +62,18 @@ class Progress:
 class Task:
     """What to do with a matrix: cores, and ranks or an error (absolute), in which order.
 
-    `guesses`: ranks to expect.  `searching`: the structure is a guess, do not pay too much for it.
+    `guesses`: ranks to expect.  `shares`: how the error is to be divided.  `searching`: the
+    structure is a guess, do not pay too much for it.
     """
 
     intake: Intake
     matrix: Matrix
     cores: Cores
-    order: str
+    order: Order
     ranks: tuple[int, ...] | None = None
     tol: float | None = None
     guesses: tuple[int, ...] | None = None
+    shares: tuple[float, ...] | None = None
     searching: bool = False
 
 
@@ -89,43 +93,6 @@ class Outcome:
     stopped: bool
 
 
-class Ledger:
-    """Spends an error over the steps, and keeps the certificate.
-
-    Nested orders (one end to the other): the steps' errors are orthogonal and add as squares (T4
-    of algorithms.md); otherwise they add (T3).
-    """
-
-    def __init__(self, allowed: float | None, steps: int, nested: bool):
-        self.allowed = allowed
-        self.steps = steps
-        self.nested = nested
-        self.lower: list[float] = []
-        self.upper: list[float] = []
-
-    def next(self) -> float | None:
-        """What the next step may spend: an equal part of what is left."""
-        if self.allowed is None:
-            return None
-        left = self.steps - len(self.upper)
-        if self.nested:
-            return math.sqrt(max(self.allowed**2 - self.total**2, 0.0) / left)
-        return max(self.allowed - self.total, 0.0) / left
-
-    def enter(self, lower: float, upper: float) -> None:
-        self.lower.append(lower)
-        self.upper.append(upper)
-
-    @property
-    def total(self) -> float:
-        return math.hypot(*self.upper) if self.nested else math.fsum(self.upper)
-
-
-def is_nested(order: Sequence[int]) -> bool:
-    """Whether every split is of the last part that came out, towards one end."""
-    return list(order) in (sorted(order), sorted(order, reverse=True))
-
-
 def run(
     task: Task,
     rng: np.random.Generator,
@@ -135,7 +102,8 @@ def run(
     """Factorize `task.matrix` over its cores (A3), with its certificate and its measured error."""
     root, outside = _root(task)
     order = splits_in_order(task.order, len(task.cores) - 1)
-    ledger = Ledger(_allowed(task, outside), len(order), is_nested(order))
+    weights = [1.0 if task.shares is None else task.shares[q - 1] for q in order]
+    ledger = Ledger(_allowed(task, outside), weights, is_nested(order))
     splitting = Splitting(root, task.cores, task.intake.unit, rng)
     done: list[tuple[int, int, float]] = []
     stopped = False
