@@ -137,12 +137,12 @@ def factorize_panels(
         tol = 1e-6 if work in (np.float32, np.complex64) else 1e-10
     middle = _middle(A, chain, tol, permute, double, rng)
     G = gaussian(n, rng)
+    panels = Panels(A, middle, double)
     task = {
         "shape": [m, n], "dtype": str(A.dtype), "tol": tol, "file": _identity(A),
         "chain": None if chain is None else [list(p) for p in chain], "middle": repr(middle),
-        "gaussian": hashlib.sha256(G.tobytes()).hexdigest(),
+        "gaussian": hashlib.sha256(G.tobytes()).hexdigest(), "panels": len(panels.groups),
     }  # fmt: skip
-    panels = Panels(A, middle, double)
     kept = Checkpoint(checkpoint, task)
     junctions = len(middle.cores) - 1
     rounding = 4 * (junctions + 1) * UNIT

@@ -56,7 +56,14 @@ def from_right_blocks(V: np.ndarray) -> np.ndarray:
 
 def fuse(X: np.ndarray, Y: np.ndarray, A: int, D: int) -> np.ndarray:
     """Product of two neighbours.  (a,b1,A*r,D*d), (a*A,r*D,c2,d) -> (a,b1*D,A*c2,d)"""
-    return gathered(left_blocks(X, A, D) @ right_blocks(Y, A, D))
+    U, V = left_blocks(X, A, D), right_blocks(Y, A, D)
+    a, _, _, d, b1, _ = U.shape
+    c2 = V.shape[-1]
+    out = np.empty((a, b1, D, A, c2, d), np.result_type(U, V))
+    blocks = out.transpose(0, 3, 2, 5, 1, 4)
+    for at in chunks(a, A, D, d * b1 * c2):
+        blocks[at] = U[at] @ V[at]
+    return out.reshape(a, b1 * D, A * c2, d)
 
 
 def chunks(a: int, A: int, D: int, block: int, budget: int = CHUNK) -> Iterator[Index]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import lapack
 from .splits import Index
 
 SMALL = 16  # up to this many singular values LAPACK is as fast as a sketch
@@ -59,7 +60,7 @@ class Piece:
         return Kept(
             self.at,
             self.U[..., :k].copy(),
-            adjoint(self.coordinates[..., :k]) @ self.carrier,
+            lapack.product(adjoint(self.coordinates[..., :k]), self.carrier),
             self.energy,
             self.residual,
         )
@@ -103,7 +104,7 @@ def energy(T: np.ndarray) -> float:
 
 def triangle(T: np.ndarray) -> np.ndarray:
     """R of the QR of every block: (..., b, c) -> (..., min(b, c), c)."""
-    return np.asarray(np.linalg.qr(T, mode="r"))
+    return lapack.triangle(T)
 
 
 def left_vectors(T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,10 +116,10 @@ def left_vectors(T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if c > 1.5 * b:
         T = adjoint(triangle(adjoint(T)))
     elif b > 1.5 * c:
-        Q, R = np.linalg.qr(T)
-        U, s, _ = np.linalg.svd(R, full_matrices=False)
-        return Q @ U, s
-    U, s, _ = np.linalg.svd(T, full_matrices=False)
+        Q, R = lapack.qr(T)
+        U, s, _ = lapack.svd(R)
+        return lapack.product(Q, U), s
+    U, s, _ = lapack.svd(T)
     return U, s
 
 
@@ -127,7 +128,7 @@ def singular_values(T: np.ndarray) -> np.ndarray:
     b, c = T.shape[-2:]
     if max(b, c) > 1.5 * min(b, c):
         T = triangle(adjoint(T) if c > b else T)
-    return np.linalg.svd(T, compute_uv=False)
+    return lapack.singular_values(T)
 
 
 def _by_index(s: np.ndarray) -> np.ndarray:
@@ -147,13 +148,13 @@ def by_sketch(at: Index, T: np.ndarray, k: int, power: bool, rng: np.random.Gene
     """
     c = T.shape[-1]
     omega = rng.standard_normal((c, k)).astype(T.dtype)
-    Q = np.linalg.qr((T.reshape(-1, c) @ omega).reshape(*T.shape[:-1], k))[0]
+    Q = lapack.qr(lapack.product(T.reshape(-1, c), omega).reshape(*T.shape[:-1], k))[0]
     if power:
-        Q = np.linalg.qr(T @ np.linalg.qr(adjoint(T) @ Q)[0])[0]
-    B = adjoint(Q) @ T
-    residual = math.sqrt(energy(T - Q @ B))
+        Q = lapack.qr(lapack.product(T, lapack.qr(lapack.product(adjoint(T), Q))[0]))[0]
+    B = lapack.product(adjoint(Q), T)
+    residual = math.sqrt(energy(T - lapack.product(Q, B)))
     U, s = left_vectors(B)
-    return Piece(at, Q @ U, U, B, _by_index(s), residual)
+    return Piece(at, lapack.product(Q, U), U, B, _by_index(s), residual)
 
 
 def tails(by_index: np.ndarray) -> np.ndarray:
