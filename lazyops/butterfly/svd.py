@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import lapack
-from .splits import Index
+from .splits import CHUNK, Index
 
 SMALL = 16  # up to this many singular values LAPACK is as fast as a sketch
 OVERSAMPLING = 8
@@ -152,9 +152,17 @@ def by_sketch(at: Index, T: np.ndarray, k: int, power: bool, rng: np.random.Gene
     if power:
         Q = lapack.qr(lapack.product(T, lapack.qr(lapack.product(adjoint(T), Q))[0]))[0]
     B = lapack.product(adjoint(Q), T)
-    residual = math.sqrt(energy(T - lapack.product(Q, B)))
+    residual = math.sqrt(_energy_outside(T, Q, B))
     U, s = left_vectors(B)
     return Piece(at, lapack.product(Q, U), U, B, _by_index(s), residual)
+
+
+def _energy_outside(T: np.ndarray, Q: np.ndarray, B: np.ndarray) -> float:
+    """``||T - Q B||^2``, a chunk of columns at a time."""
+    c = T.shape[-1]
+    step = max(1, CHUNK * c // max(T.size, 1))
+    parts = (slice(i, i + step) for i in range(0, c, step))
+    return math.fsum(energy(T[..., p] - Q @ B[..., p]) for p in parts)
 
 
 def tails(by_index: np.ndarray) -> np.ndarray:
