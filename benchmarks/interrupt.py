@@ -49,7 +49,7 @@ class Watch:
         return kind is KeyboardInterrupt
 
 
-def cases(n: int) -> dict[str, dict]:
+def cases(n: int, folder: str) -> dict[str, dict]:
     """Wishes whose blocks are of every size, down to the matrix as one block."""
     dyadic = lo.Chain.square_dyadic(n)
     return {
@@ -61,13 +61,15 @@ def cases(n: int) -> dict[str, dict]:
         "tol 0.5": {"chain": dyadic, "tol": 0.5, "permutation": None},
         "nothing told": {},
         "max_entries": {"max_entries": 25 * n},
+        "by panels": {"chain": dyadic, "checkpoint": os.path.join(folder, "kept")},
         "one block": {"chain": [(1, n, 9, 1), (1, 9, n, 1)], "permutation": None},
     }
 
 
-def from_within(M: np.ndarray) -> float:
+def from_within(folder: str) -> float:
     worst = 0.0
-    for name, wishes in cases(M.shape[0]).items():
+    M = np.load(os.path.join(folder, "M.npy"), mmap_mode="r")
+    for name, wishes in cases(M.shape[0], folder).items():
         start = time.perf_counter()
         with Watch() as watch:
             lo.factorize(M, **wishes)
@@ -103,12 +105,13 @@ def from_outside(folder: str, words: list[str], delay: float) -> float | None:
 
 def main() -> int:
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 4096
-    M = np.random.default_rng(0).standard_normal((n, n)).astype(np.float32)
     print(f"Gaussian noise, N = {n}, float32; mark {MARK} s")
-    worst = [from_within(M)]
     draw = random.Random(0)
     with tempfile.TemporaryDirectory() as folder:
+        M = np.random.default_rng(0).standard_normal((n, n)).astype(np.float32)
         np.save(os.path.join(folder, "M.npy"), M)
+        del M
+        worst = [from_within(folder)]
         resumed = ["--chain", "square-dyadic", "--resume", "kept"]
         for words, most in (
             (["--chain", "square-dyadic"], 3.0),
