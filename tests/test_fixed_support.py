@@ -181,6 +181,16 @@ def test_the_divergence_of_two_by_two():
     assert objective(SWAP, found) < 0.02
 
 
+@pytest.mark.parametrize("sweeps", [1, 2, 3, 9, 65, 129, 257])
+def test_the_last_look_is_as_strict_as_the_others(sweeps):
+    """A sweep after a look little is won; that is no convergence."""
+    found = lo.fixed_support(SWAP, LOWER, LOWER.T, max_sweeps=sweeps)
+    assert found.trace[-1].sweep == sweeps
+    assert found.status == ("diverging" if sweeps > 4 else "undecided")
+    bounded = lo.fixed_support(SWAP, LOWER, LOWER.T, max_sweeps=sweeps, weight_decay=1e-6)
+    assert bounded.status == "undecided"
+
+
 def test_the_guard_stops_it():
     found = lo.fixed_support(SWAP, LOWER, LOWER.T, max_norms=10)
     assert found.status == "diverging"

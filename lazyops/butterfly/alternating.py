@@ -82,20 +82,25 @@ def alternate(run: Alternation, guard: Guard) -> tuple[str, list[Sweep]]:
     Looked at after 1, 2, 4, ... sweeps: converged if the second half won nothing and the norms
     stand, diverging if they are above the guard, or still grow as a power of the sweeps when
     these are used up.  An objective that falls like 1/sweeps so never passes for convergence.
+    With weight decay the norms are bounded, and nothing diverges.
     """
     trace: list[Sweep] = []
-    before = math.inf
+    objectives: list[float] = []
     for state in _looks(run, guard):
-        growth = _growth(trace[-1], state) if trace else math.inf
-        now = run.objective(state)
         trace.append(state)
-        exact = state.error <= len(run.Y) * UNIT * state.norms  # no more than X @ Y is rounded by
-        if exact or (before - now <= SETTLED * before and growth <= GROWS):
+        objectives.append(run.objective(state))
+        if state.error <= len(run.Y) * UNIT * state.norms:  # no more than X @ Y is rounded by
             return "converged", trace
-        if state.norms > guard.norms:
+        if state.norms > guard.norms and not run.decay:
             return "diverging", trace
-        before = now
-    return "diverging" if growth > GROWS and len(trace) > 3 else "undecided", trace
+        half = max((i for i, s in enumerate(trace) if 2 * s.sweep <= state.sweep), default=None)
+        if half is None:
+            continue
+        won = objectives[half] - objectives[-1]
+        if won <= SETTLED * objectives[half] and _growth(trace[half], state) <= GROWS:
+            return "converged", trace
+    grows = half is not None and _growth(trace[half], state) > GROWS
+    return "diverging" if grows and not run.decay and len(trace) > 3 else "undecided", trace
 
 
 def _looks(run: Alternation, guard: Guard) -> Iterator[Sweep]:

@@ -49,9 +49,9 @@ class Piece:
 
 @dataclass(frozen=True)
 class Layout:
-    """The pieces of supports in the order in which `solved` takes them.
+    """The pieces of supports in the order in which they are found.
 
-    `absorbed`: pieces that can take any values whatever the rest does, in the order found.
+    `absorbed`: pieces that can take any values whatever the rest does.
     `fitted`: the others.  `tractable`: these are disjoint rectangles, so that a truncated SVD of
     each is the best there is.
     """
