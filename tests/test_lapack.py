@@ -23,6 +23,7 @@ CALLS = {
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setattr(lapack, "PIECE", 200)
+    monkeypatch.setattr(lapack, "BLOCK", 1)
     monkeypatch.setattr(lapack, "LONG", 400)
     monkeypatch.setattr(lapack, "PRODUCT", 300)
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 PIECE = 1 << 24  # b * c * min(b, c), summed over the blocks of a call: about 50 ms of an SVD
+BLOCK = 1 << 11  # that much for each block besides: what a call of LAPACK costs, some 5 us
 LONG = 1 << 27  # and of a single block from which it is left to a thread: about 0.3 s
 PRODUCT = 1 << 30  # multiplications of a call: about 50 ms
 WAIT = 0.05  # seconds between two looks at signals
@@ -52,7 +53,7 @@ def product(X: np.ndarray, Y: np.ndarray) -> np.ndarray:
 
 def _in_pieces(call: Callable[[np.ndarray], tuple], T: np.ndarray) -> Any:
     *outer, b, c = T.shape
-    work = max(b * c * min(b, c), 1)
+    work = b * c * min(b, c) + BLOCK
     count = T.size // max(b * c, 1)
     if work * count <= PIECE:
         return call(T)
