@@ -153,10 +153,14 @@ class Matrix:
 
 
 def _copied(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """A fresh array in C order; of a huge one some at a time, so that Ctrl-C is seen between."""
-    if x.size <= 4 * CHUNK:
-        return np.array(x, dtype=dtype, order="C")
+    """A fresh array in C order, and of exactly this dtype (zarr's say ``<`` where others say ``=``).
+
+    A huge one is copied some at a time, so that Ctrl-C is seen between.
+    """
     out = np.empty(x.shape, dtype)
+    if x.size <= 4 * CHUNK:
+        out[...] = x
+        return out
     axis = int(np.argmax(x.shape))
     step = max(1, CHUNK * x.shape[axis] // x.size)
     for i in range(0, x.shape[axis], step):
