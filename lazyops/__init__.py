@@ -1,7 +1,10 @@
 """Lazy linear operators, written as algebra, run near the limit of the machine."""
 
 from .butterfly import Factorization as Factorization
+from .butterfly import FixedSupport as FixedSupport
 from .butterfly import factorize as factorize
+from .butterfly import fixed_support as fixed_support
+from .butterfly import may_lack_optimum as may_lack_optimum
 from .butterfly import relative_error as relative_error
 from .io import load as load
 from .io import save as save
