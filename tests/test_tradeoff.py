@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from test_butterfly_certificate import noisy, split_errors
 
 import lazyops as lo
+from lazyops.butterfly.hierarchical import Cores
+from lazyops.butterfly.splits import Matrix
+from lazyops.butterfly.survey import candidates
 from lazyops.butterfly.svd import WEAK
 
 SKETCHED = math.sqrt(1 + WEAK)  # times the exact truncation error: what sketches may make
@@ -37,18 +40,22 @@ def test_bounds_hold_on_every_chain_of_the_front(shape):
     A = kernel(*shape)
     front = lo.tradeoff(A, lo.Chain.monarch(*shape) if shape == (31, 31) else None)
     is_front(front)
+    orders = {order.name: order for order in candidates(*shape)}
     assert front.shape == shape
     for point in front:
         if point.chain is None:
             assert point == front[-1]
             assert (point.entries, point.upper_bound) == (A.size, 0)
             continue
-        options = {"order": "left-to-right", "permutation": None}
-        found = lo.factorize(A, point.chain, **options)
+        order = orders[point.permutation]
+        W = order.matrix(Matrix(A, A.dtype), Cores.of(point.chain))
+        W = W.entries(np.arange(shape[0])[:, None], np.arange(shape[1]))
+        found = lo.factorize(W, point.chain, order="left-to-right", permutation=None)
         assert point.lower_bound <= found.relative_error + 1e-14
         assert found.relative_error <= SKETCHED * point.upper_bound
-        E = split_errors(A, point.chain)
-        assert point.lower_bound <= max(E, default=0) / np.linalg.norm(A)
+        E = [e / np.linalg.norm(A) for e in split_errors(W, point.chain)]
+        assert point.lower_bound <= max(E, default=0)
+        assert point.upper_bound >= math.hypot(*E)
 
 
 @given(

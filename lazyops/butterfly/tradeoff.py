@@ -36,12 +36,15 @@ class Point:
         found.  ``factorize(A, chain, order="left-to-right")`` is at most 0.5 % above the second.
     chain : Chain or None
         None for the dense matrix.
+    permutation : str
+        Which order of rows and columns the errors are for, as `factorize` names it.
     """
 
     entries: int
     lower_bound: float
     upper_bound: float
     chain: Chain | None
+    permutation: str = "no permutation"
 
 
 @dataclass(frozen=True, repr=False)
@@ -181,7 +184,8 @@ def tradeoff(A: Any, chain: Any = None, *, rng: Any = None) -> Front:
 
 
 def _point_of(found: Factorization) -> Point:
-    return Point(found.entries, found.lower_bound, found.upper_bound, found.chain)
+    name = found.reason.partition(";")[0] if found.chain is not None else "no permutation"
+    return Point(found.entries, found.lower_bound, found.upper_bound, found.chain, name)
 
 
 def _front(points: Sequence[Point], shape: tuple[int, ...]) -> Front:
@@ -227,12 +231,13 @@ def _points(
     rounding = intake.rounding(1)
     lattice = Lattice(shape, energies, rounding * norm)
     for price in np.geomspace(*lattice.prices(True), PRICES):
-        yield _point(intake, lattice.priced(price, True, rounding * norm))
+        yield _point(intake, order, lattice.priced(price, True, rounding * norm))
     for level in np.geomspace(1.0, rounding, LEVELS):
-        yield _point(intake, lattice.path(np.where(lattice.error <= level * norm, 0.0, math.inf)))
+        plan = lattice.path(np.where(lattice.error <= level * norm, 0.0, math.inf))
+        yield _point(intake, order, plan)
 
 
-def _point(intake: Intake, plan: Plan) -> Point:
+def _point(intake: Intake, order: Candidate, plan: Plan) -> Point:
     cores, (m, n) = plan.cores(intake.matrix.array.shape), intake.matrix.array.shape
     chain = Chain.from_cores(list(zip(cores.rows, cores.columns, strict=True)), plan.ranks)
     if not plan.nodes or plan.entries >= m * n:
@@ -240,4 +245,4 @@ def _point(intake: Intake, plan: Plan) -> Point:
     rounding = intake.rounding(len(chain))
     made = [error / intake.norm for error in plan.errors]
     lower = max(max(made) - 4 * len(chain) * intake.unit, 0.0)
-    return Point(chain.entries, lower, math.hypot(*made) + rounding, chain)
+    return Point(chain.entries, lower, math.hypot(*made) + rounding, chain, order.name)
