@@ -340,3 +340,14 @@ def test_the_tails_hold_for_other_spectra(weights, seed):
     sums = law @ np.array(weights) / total
     assert (sums <= low).mean() <= 0.02  # Chernoff leaves room for the noise of the sample
     assert (sums >= high).mean() <= 0.02
+
+
+def test_a_sketch_that_would_not_fit_the_memory_is_not_begun(monkeypatch):
+    """Rank 24 shows in few products; a butterfly of it needs more than is free."""
+    n, rng = 1 << 10, np.random.default_rng(0)
+    A = lo.Dense(rng.standard_normal((n, 24))) @ lo.Dense(rng.standard_normal((24, n)))
+    assert lo.factorize(A).chain is not None
+    monkeypatch.setattr("lazyops.butterfly.discover.available_memory", lambda: 1 << 20)
+    found = lo.factorize(A)
+    assert found.chain is None
+    assert "showed no low rank within the memory that is free" in found.reason

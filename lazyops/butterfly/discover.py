@@ -16,11 +16,13 @@ import numpy as np
 
 from ..pattern import Chain
 from .hierarchical import Cores
+from .intake import available_memory
 from .rounding import fewest_entries
 from .sketch import Middle, Products
 from .survey import finest_cores
 from .svd import singular_values, tails
 
+PER_ENTRY = 128  # bytes of memory for each entry of a butterfly while it is sketched: 8 copies
 WORTH = 0.9  # of the dense entries: a butterfly that stores more is not worth having
 TRIES = 4  # classes of rows looked at until one is not zero
 EXACT = 1e-13  # a relative error up to which ranks are exact
@@ -147,7 +149,9 @@ def untold(
     if found is not None:
         return found
     names = ", ".join(dict.fromkeys(o.name for o in options)) or "nothing: it has no split"
-    return f"tried {names}; {products.count} products with the adjoint showed no low rank"
+    short = any(most_worth(o) < most_worth(o, math.inf) for o in options)
+    within = " within the memory that is free" if short else ""
+    return f"tried {names}; {products.count} products with the adjoint showed no low rank{within}"
 
 
 def _smallest_rank(
@@ -175,11 +179,14 @@ def _block(middle: Middle) -> tuple[int, int]:
     return m // D, n // A
 
 
-def most_worth(middle: Middle) -> int:
-    """Largest rank at the middle with which a butterfly may still hold fewer entries."""
+def most_worth(middle: Middle, memory: float | None = None) -> int:
+    """Largest rank at the middle with which a butterfly may still hold fewer entries, and with
+    which its sketch fits the memory that is free."""
     m, n = middle.cores.shape
     ranks = range(1, min(_block(middle)) + 1)
-    return bisect.bisect_left(ranks, WORTH * m * n, key=lambda r: expected_entries(middle, r))
+    memory = available_memory() if memory is None else memory
+    most = min(WORTH * m * n, memory / PER_ENTRY)
+    return bisect.bisect_left(ranks, most, key=lambda r: expected_entries(middle, r))
 
 
 def expected_entries(middle: Middle, rank: int) -> int:

@@ -67,11 +67,11 @@ def reads_by_panels(A: Any, checkpoint: object) -> bool:
     """Whether `A` is read by panels: chunked (zarr, dask), asked for by a checkpoint, or a memory
     map of more than half the memory that is free."""
     chunked = hasattr(A, "chunks") and not isinstance(A, np.ndarray)
-    large = isinstance(A, np.memmap) and A.nbytes > _available_memory() / 2
+    large = isinstance(A, np.memmap) and A.nbytes > available_memory() / 2
     return chunked or checkpoint is not None or large
 
 
-def _available_memory() -> int:
+def available_memory() -> int:
     """Bytes that can be had without swapping; 4 GiB where the system does not say."""
     try:
         with open("/proc/meminfo") as file:
