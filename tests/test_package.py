@@ -15,11 +15,12 @@ import lazyops as lo
 CLONE = pathlib.Path(__file__).parent.parent
 
 PUBLIC = {
-    "Chain", "Dense", "Diagonal", "Factorization", "Function", "Identity", "Info",
+    "Chain", "Dense", "Diagonal", "Factorization", "FixedSupport", "Function", "Identity", "Info",
     "KroneckerSparse", "LinearOperator", "Pattern", "Permutation", "Product", "Scalar", "Sparse",
-    "Sum", "Zero", "aslinearoperator", "block", "block_diag", "explain", "factorize", "hstack",
-    "inverse", "kron", "kronsum", "load", "norm", "relative_error", "restrict", "save",
-    "set_num_threads", "show_versions", "simplify", "trace", "vstack",
+    "Sum", "Zero", "aslinearoperator", "block", "block_diag", "explain", "factorize",
+    "fixed_support", "hstack", "inverse", "kron", "kronsum", "load", "may_lack_optimum", "norm",
+    "relative_error", "restrict", "save", "set_num_threads", "show_versions", "simplify", "trace",
+    "vstack",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..pattern import Chain
+from . import lapack
 from .splits import (
     Matrix,
     Values,
@@ -134,7 +135,7 @@ class Splitting:
     def _pass_right(self) -> None:
         k = self.centre
         A, D = self.junction(k)
-        Q, R = np.linalg.qr(left_blocks(self.parts[k].values, A, D))
+        Q, R = lapack.qr(left_blocks(self.parts[k].values, A, D))
         V = R @ right_blocks(self.parts[k + 1].values, A, D)
         self._replace(k, from_left_blocks(Q), from_right_blocks(V))
         self.centre = k + 1
@@ -143,7 +144,7 @@ class Splitting:
         k = self.centre - 1
         A, D = self.junction(k)
         V = right_blocks(self.parts[k + 1].values, A, D)
-        Q, R = np.linalg.qr(V.swapaxes(-1, -2))  # of the transpose: no conjugation needed
+        Q, R = lapack.qr(V.swapaxes(-1, -2))  # of the transpose: no conjugation needed
         U = left_blocks(self.parts[k].values, A, D) @ R.swapaxes(-1, -2)
         self._replace(k, from_left_blocks(U), from_right_blocks(Q.swapaxes(-1, -2)))
         self.centre = k
@@ -206,7 +207,7 @@ def errors_of_product(splitting: Splitting, root: Values | Matrix) -> Iterator[f
     left, right, A, D = splitting.halves_for_product()
     U, V = left_blocks(left, A, D), right_blocks(right, A, D)
     for at, T in root.block_chunks(A, D):
-        T -= U[at] @ V[at]
+        T -= lapack.product(U[at], V[at])
         yield energy(T)
 
 
