@@ -176,7 +176,7 @@ def unknown(quick: bool) -> Iterator[Row]:
                 A = dft(n) if kind == "dft" else butterfly(chain, VALUES[kind](rng))
                 A = with_noise(A[rng.permutation(n)][:, rng.permutation(n)], noise, rng)
                 found = lo.factorize(A, chain)
-                misses += found.relative_error > max(noise, 2e-15)
+                misses += found.relative_error > max(noise, 1e-14)
             what = f"{kind} {n} in unknown order, noise {noise}"
             yield Row(what, "balanced", misses, mark)
 

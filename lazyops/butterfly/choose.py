@@ -16,7 +16,8 @@ from .survey import Candidate, Survey, all_nodes, nodes_of
 WORTH = 0.9  # of the dense entries: a butterfly that stores more is not worth having
 CLEARLY = 0.999  # a later candidate must be better than an earlier one by this factor
 EXACT = 1e-13  # a relative error that needs no better order
-POOR = 0.3  # a relative E_q from which on an unknown order is looked for
+POOR = 0.1  # a relative E_q from which on an unknown order is looked for
+ROUGH = 0.3  # a relative error by which orders are compared where none is asked for
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def for_entries(
     candidate, plan = _best(
         survey,
         nodes,
-        POOR * survey.norm,
+        ROUGH * survey.norm,
         permute,
         lambda e: Lattice(survey.matrix.array.shape, e, EXACT * survey.norm, cores is not None),
         lambda lattice: least_error(lattice, most, order),
