@@ -153,7 +153,7 @@ class Matrix:
 
 
 def _copied(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """A fresh array in C order, and of exactly this dtype (zarr's say ``<`` where others say ``=``).
+    """A fresh array in C order, of exactly this dtype (zarr's say ``<`` where others say ``=``).
 
     A huge one is copied some at a time, so that Ctrl-C is seen between.
     """
