@@ -37,6 +37,11 @@ from .operators import vstack as vstack
 from .pattern import Chain as Chain
 from .pattern import Pattern as Pattern
 from .rewrite import simplify as simplify
+from .transforms import dct as dct
+from .transforms import dst as dst
+from .transforms import fft as fft
+from .transforms import hadamard as hadamard
+from .transforms import ifft as ifft
 from .versions import show_versions as show_versions
 
 __version__ = "0.1.0"

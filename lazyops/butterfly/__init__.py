@@ -1,6 +1,8 @@
 """What the field does with factors: factorize, certificate."""
 
 from .errors import relative_error
+from .exact import dft as dft
+from .exact import hadamard as hadamard
 from .factorization import Factorization
 from .factorize import factorize
 from .fixed_support import FixedSupport, fixed_support
