@@ -17,10 +17,10 @@ CLONE = pathlib.Path(__file__).parent.parent
 PUBLIC = {
     "Chain", "Dense", "Diagonal", "Factorization", "FixedSupport", "Function", "Identity", "Info",
     "KroneckerSparse", "LinearOperator", "Pattern", "Permutation", "Product", "Scalar", "Sparse",
-    "Sum", "Zero", "aslinearoperator", "block", "block_diag", "explain", "factorize",
-    "fixed_support", "hstack", "inverse", "kron", "kronsum", "load", "may_lack_optimum", "norm",
-    "relative_error", "restrict", "save", "set_num_threads", "show_versions", "simplify", "trace",
-    "vstack",
+    "Sum", "Zero", "aslinearoperator", "block", "block_diag", "dct", "dst", "explain", "factorize",
+    "fft", "fixed_support", "hadamard", "hstack", "ifft", "inverse", "kron", "kronsum", "load",
+    "may_lack_optimum", "norm", "relative_error", "restrict", "save", "set_num_threads",
+    "show_versions", "simplify", "trace", "vstack",
 }  # fmt: skip
 
 
