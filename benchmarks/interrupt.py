@@ -114,14 +114,14 @@ def main() -> int:
         worst = [from_within(folder)]
         resumed = ["--chain", "square-dyadic", "--resume", "kept"]
         for words, most in (
-            (["--chain", "square-dyadic"], 3.0),
+            (["--chain", "square-dyadic"], 3.5),
             (["--max-entries", str(25 * n)], 9.0),
-            (resumed, 1.5),
+            (resumed, 3.0),
         ):
             times = []
             for _ in range(8):
                 shutil.rmtree(os.path.join(folder, "kept"), ignore_errors=True)
-                times.append(from_outside(folder, words, draw.uniform(0.8, most)))
+                times.append(from_outside(folder, words, draw.uniform(1.5, most)))
             seen = [t for t in times if t is not None]
             worst += seen
             shown = " ".join(f"{t:.2f}" for t in seen) or "done before the signal"

@@ -1,6 +1,9 @@
 """LAPACK in pieces: the same numbers as in one call, and interrupted between them."""
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -10,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+import lazyops
 from lazyops.butterfly import lapack
 
 CALLS = {
@@ -107,3 +111,26 @@ def test_one_long_call_is_interrupted(tiny):
         signal.signal(signal.SIGALRM, before)
         never.set()
     assert time.perf_counter() - start < 60
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="POSIX timers")
+def test_python_ends_well_after_an_interrupt():
+    """The thread that was left still computes when the interpreter ends."""
+    code = """if True:
+        import signal
+        import numpy as np
+        from lazyops.butterfly import lapack
+        T = np.random.default_rng(0).standard_normal((900, 900))
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        try:
+            lapack.svd(T)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    source = os.path.dirname(os.path.dirname(lazyops.__file__))
+    environment = {**os.environ, "PYTHONPATH": source}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")

@@ -66,7 +66,10 @@ def _in_pieces(call: Callable[[np.ndarray], tuple], T: np.ndarray) -> Any:
 
 
 def _aside(call: Callable[[np.ndarray], tuple]) -> Callable[[np.ndarray], tuple]:
-    """`call` in a thread of its own: an interrupted wait leaves it to end unheard."""
+    """`call` in a thread of its own: an interrupted wait leaves it to end unheard.
+
+    It is no daemon: an interpreter that ends before it would take away what BLAS computes with.
+    """
     if threading.current_thread() is not threading.main_thread():
         return call  # signals go to the main thread
 
@@ -80,7 +83,7 @@ def _aside(call: Callable[[np.ndarray], tuple]) -> Callable[[np.ndarray], tuple]
             except BaseException as error:
                 failed.append(error)
 
-        thread = threading.Thread(target=work, daemon=True, name="lazyops LAPACK")
+        thread = threading.Thread(target=work, daemon=False, name="lazyops LAPACK")
         thread.start()
         while thread.is_alive():
             thread.join(WAIT)

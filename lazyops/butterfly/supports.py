@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from .._array import is_array, to_numpy
 from ..pattern import Chain, Pattern
@@ -82,6 +81,8 @@ def pieces(whole: Rectangle, open_entries: np.ndarray) -> list[Piece]:
     """
     if open_entries.all():
         return [Piece(whole, whole)]
+    from scipy.sparse.csgraph import connected_components
+
     i, j = np.nonzero(open_entries)
     m, n = open_entries.shape
     graph = coo_array((np.ones(len(i), bool), (i, m + j)), shape=(m + n, m + n))
