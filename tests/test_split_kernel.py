@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 import lazyops as lo
 from lazyops.butterfly import factorize
+from lazyops.butterfly.halves import split
 from lazyops.butterfly.splits import Matrix, Values
-from lazyops.butterfly.svd import Want, split
+from lazyops.butterfly.svd import Want
 from lazyops.kernels import cpu, num_threads, set_num_threads
 from lazyops.kernels.split import TALLEST, obstacle, rank_one
 from lazyops.pattern import Chain
@@ -187,7 +188,7 @@ def test_a_split_is_as_good_as_that_of_lapack(kind, orthonormal, monkeypatch):
     F = T.transpose(0, 4, 2, 1, 5, 3).reshape(2, 20, 21, 3)
     options = {"orthonormal": orthonormal, "unit": UNIT, "rng": rng}
     got = split(Values(F), 3, 4, Want(rank=1), **options)
-    monkeypatch.setattr("lazyops.butterfly.svd.rank_one_split", lambda *args: None)
+    monkeypatch.setattr("lazyops.butterfly.halves.rank_one_split", lambda *args: None)
     want = split(Values(F), 3, 4, Want(rank=1), **options)
     assert got.left.shape == want.left.shape
     assert got.right.shape == want.right.shape

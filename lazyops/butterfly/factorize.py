@@ -13,8 +13,17 @@ from .._array import is_array, is_numpy
 from ..operators import Dense, KroneckerSparse, LinearOperator, Permutation, Product
 from ..pattern import Chain
 from .hierarchical import ORDERS, Cores
-from .intake import Intake, known_by_products, reads_by_panels, take_in
-from .run import Outcome, Progress, Split, Step, Task, padded_to, run
+from .intake import Intake, known_by_products, reads_by_panels, take_in, unread
+from .run import (
+    Outcome,
+    Progress,
+    Split,
+    Step,
+    Task,
+    has_split_of_the_matrix,
+    padded_to,
+    run,
+)
 from .survey import Candidate, Plan, best_permutation, best_plan, smallest_permutation
 from .svd import NoStructure
 
@@ -36,7 +45,8 @@ class Factorization:
         Patterns of the factors; None where `operator` is dense.
     relative_error : float
         Measured against the matrix, exactly; estimated from ten Gaussian columns where it is read
-        by panels (and kept within the bounds) or known by its products.
+        by panels (and kept within the bounds) or known by its products; NaN with
+        ``measure=False``.
     lower_bound, upper_bound : float
         From the truncation errors of the splits.
     splits : tuple of Split
@@ -85,6 +95,7 @@ def factorize(
     oversampling: int = 1,
     checkpoint: Any = None,
     rng: Any = None,
+    measure: bool = True,
 ) -> Factorization:
     """Approximate a matrix by a product of Kronecker-sparse factors, with an error certificate.
 
@@ -116,6 +127,9 @@ def factorize(
         of zarr and dask, and memory maps larger than half the free memory, are read so anyway.
     rng : int, Generator or None
         For the random samples and sketches; None is a fixed seed.
+    measure : bool
+        False leaves out `relative_error` (it is NaN) and saves one more read of the matrix; both
+        bounds are there all the same.
 
     Returns
     -------
@@ -156,12 +170,19 @@ def factorize(
                 rng=generator, line=line, callback=callback,
             )  # fmt: skip
         line.say("factorize: reading the matrix")
-        intake = take_in(A)
         if chain is not None:
+            intake = unread(A) if tol is None and permutation is None else take_in(A)
             wanted = _checked_chain(chain, intake.matrix.array.shape)
-            result = _on_chain(intake, wanted, tol, order, permutation, generator, line, callback)
+            if not has_split_of_the_matrix(Cores.of(wanted)) and not intake.measured:
+                intake = take_in(A)
+            result = _on_chain(
+                intake, wanted, tol, order, permutation, generator, line, callback, measure
+            )
         else:
-            result = _searched(A, intake, tol, order, permutation, generator, line, callback)
+            intake = take_in(A)
+            result = _searched(
+                A, intake, tol, order, permutation, generator, line, callback, measure
+            )
     finally:
         line.clear()
     return _in_library_of(A, result)
@@ -171,7 +192,7 @@ def factorize(
 
 
 def _on_chain(
-    intake: Intake, chain: Chain, tol, order, permutation, generator, line, callback
+    intake: Intake, chain: Chain, tol, order, permutation, generator, line, callback, measure
 ) -> Factorization:
     cores = Cores.of(chain)
     candidate = Candidate(cores)
@@ -190,6 +211,7 @@ def _on_chain(
         ranks=chain.ranks if tol is None else None,
         tol=tol,
         guesses=chain.ranks,
+        measure=measure,
     )
     outcome = run(task, generator, line, callback)
     values = outcome.values if tol is not None else padded_to(outcome, chain, cores)
@@ -200,7 +222,7 @@ def _on_chain(
 
 
 def _searched(
-    A: Any, intake: Intake, tol, order, permutation, generator, line, callback
+    A: Any, intake: Intake, tol, order, permutation, generator, line, callback, measure
 ) -> Factorization:
     if intake.matrix.array.size == 0:
         return _dense(A, intake, "the matrix is empty")
@@ -221,6 +243,7 @@ def _searched(
         tol=tol,
         guesses=best.ranks,
         searching=True,
+        measure=measure,
     )
     try:
         outcome = run(task, generator, line, callback)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from ..pattern import Chain
 from .hierarchical import Cores, Splitting, errors_of_product, padded, splits_in_order
-from .intake import Intake
+from .intake import Intake, take_in
+from .rank_one import measures
 from .splits import Matrix, Values, block_diagonal_part
 from .svd import Want, energy
 
@@ -61,6 +62,7 @@ class Task:
     """What to do with a matrix: cores, and ranks or an error (absolute), in which order.
 
     `guesses`: ranks to expect.  `searching`: the structure is a guess, do not pay too much for it.
+    `measure`: compare the product with the matrix, which reads it once more.
     """
 
     intake: Intake
@@ -71,6 +73,7 @@ class Task:
     tol: float | None = None
     guesses: tuple[int, ...] | None = None
     searching: bool = False
+    measure: bool = True
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ class Ledger:
     """Spends an error over the steps, and keeps the certificate.
 
     Nested orders (one end to the other): the steps' errors are orthogonal and add as squares (T4
-    of algorithms.md); otherwise they add (T3).
+    of algorithms.md); otherwise they add (T3).  A step whose vectors are not quite singular
+    ones may raise ``E_q`` of later steps by its `turn`: their lower bounds are reduced by that.
     """
 
     def __init__(self, allowed: float | None, steps: int, nested: bool):
@@ -102,6 +106,7 @@ class Ledger:
         self.nested = nested
         self.lower: list[float] = []
         self.upper: list[float] = []
+        self.turned = 0.0
 
     def next(self) -> float | None:
         """What the next step may spend: an equal part of what is left."""
@@ -112,9 +117,10 @@ class Ledger:
             return math.sqrt(max(self.allowed**2 - self.total**2, 0.0) / left)
         return max(self.allowed - self.total, 0.0) / left
 
-    def enter(self, lower: float, upper: float) -> None:
-        self.lower.append(lower)
+    def enter(self, lower: float, upper: float, turn: float) -> None:
+        self.lower.append(max(lower - self.turned, 0.0))
         self.upper.append(upper)
+        self.turned += turn
 
     @property
     def total(self) -> float:
@@ -132,7 +138,36 @@ def run(
     progress: Progress,
     callback: Callable[[Step], object] | None,
 ) -> Outcome:
-    """Factorize `task.matrix` over its cores (A3), with its certificate and its measured error."""
+    """Factorize `task.matrix` over its cores (A3), with its certificate and its measured error.
+
+    A matrix not yet measured is measured by the first split, unless its numbers are too large or
+    too small for that, or not finite, or the split is made another way.
+    """
+    if not task.intake.measured:
+        outcome = _steps(task, rng, progress, callback) if _first_split_measures(task) else None
+        if outcome is not None:
+            return outcome
+        intake = take_in(task.matrix.array)
+        task = replace(task, intake=intake, matrix=intake.matrix)
+    outcome = _steps(task, rng, progress, callback)
+    assert outcome is not None  # the norm is known
+    return outcome
+
+
+def _first_split_measures(task: Task) -> bool:
+    cores = task.cores
+    q = splits_in_order(task.order, len(cores) - 1)[0]
+    A, D = math.prod(cores.columns[:q]), math.prod(cores.rows[q:])
+    return measures(task.matrix, A, D, None if task.ranks is None else task.ranks[q - 1])
+
+
+def _steps(
+    task: Task,
+    rng: np.random.Generator,
+    progress: Progress,
+    callback: Callable[[Step], object] | None,
+) -> Outcome | None:
+    """All splits; None if the first one did not measure a matrix whose norm was not known."""
     root, outside = _root(task)
     order = splits_in_order(task.order, len(task.cores) - 1)
     ledger = Ledger(_allowed(task, outside), len(order), is_nested(order))
@@ -149,7 +184,12 @@ def run(
             Want(rank, ledger.next(), guess, task.searching),
             orthonormal="left" if towards_right else "right",
         )
-        ledger.enter(halves.lower, halves.upper)
+        if not task.intake.measured:
+            norm = halves.norm
+            if norm is None or not task.intake.ordinary(norm):
+                return None
+            task = replace(task, intake=replace(task.intake, norm=norm))
+        ledger.enter(halves.lower, halves.upper, halves.turn)
         done.append((q, halves.rank, halves.upper))
         if callback is not None:
             so_far = _relative(math.hypot(outside, ledger.total), task)
@@ -157,14 +197,18 @@ def run(
             if callback(info) and step < len(order):
                 stopped = True
                 break
-    progress.say("factorize: measuring the error")
-    return _outcome(task, splitting, root, outside, ledger, done, stopped)
+    return _outcome(task, splitting, root, outside, ledger, done, stopped, progress)
+
+
+def has_split_of_the_matrix(cores: Cores) -> bool:
+    """Whether the first split is one of the whole matrix, which is then read by it."""
+    return cores.a * cores.d == 1 and len(cores) > 1
 
 
 def _root(task: Task) -> tuple[Values | Matrix, float]:
     """The source to split, and the norm of what the chain's support leaves out."""
     cores, matrix = task.cores, task.matrix
-    if cores.a * cores.d == 1 and len(cores) > 1:
+    if has_split_of_the_matrix(cores):
         return matrix, 0.0
     a, d = cores.a, cores.d
     rest = matrix.prepared(matrix.array)
@@ -197,11 +241,16 @@ def _outcome(
     ledger: Ledger,
     done: list[tuple[int, int, float]],
     stopped: bool,
+    progress: Progress,
 ) -> Outcome:
     """Round to the result's dtype, measure, certify, scale back."""
     values = [v.astype(task.intake.dtype, copy=False) for v in splitting.values]
-    splitting.set_values([v.astype(task.matrix.dtype, copy=False) for v in values])
-    measured2 = math.fsum(errors_of_product(splitting, root))
+    measured = math.nan
+    if task.measure:
+        progress.say("factorize: measuring the error")
+        splitting.set_values([v.astype(task.matrix.dtype, copy=False) for v in values])
+        error = math.sqrt(math.fsum(errors_of_product(splitting, root)))
+        measured = _relative(math.hypot(outside, error), task)
     places = sorted(q for q, _, _ in done)
     rounding = task.intake.rounding(len(values))
     computing = 4 * len(values) * task.intake.unit
@@ -211,7 +260,7 @@ def _outcome(
     return Outcome(
         _scaled_back(values, task.matrix.exponent),
         [(part.first, part.last) for part in splitting.parts],
-        _relative(math.hypot(outside, math.sqrt(measured2)), task),
+        measured,
         max(lower - computing, 0.0) if whole else lower,
         upper + rounding if whole else upper,
         tuple(Split(places.index(q) + 1, r, _relative(d, task)) for q, r, d in done),
