@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lazyops.butterfly import factorize
-from lazyops.butterfly.hierarchical import Cores, Splitting, splits_in_order
+from lazyops.butterfly.hierarchical import Cores, Splitting
+from lazyops.butterfly.orders import splits_in_order
 from lazyops.butterfly.splits import Matrix, embedded
 from lazyops.butterfly.svd import Want, by_sketch, tails
 from lazyops.pattern import Chain, Pattern

@@ -122,9 +122,16 @@ def test_no_structure_is_said():
     assert f.chain is None
     assert (f.relative_error, f.lower_bound, f.upper_bound) == (0, 0, 0)
     assert f.reason.startswith(
-        "no structure at tol 1e-10: tried no permutation, digit reversal of columns, "
-        "digit reversal of rows, digit reversal of rows and columns; the smallest chain ("
+        f"no structure at tol 1e-10: tried {len(f.tried)} orders of rows and columns; the "
+        "smallest chain ("
     )
+    names = [t.permutation for t in f.tried]
+    assert len(set(names)) == len(names)
+    for wanted in ("no permutation", "digit reversal of rows and columns"):
+        assert wanted in names
+    assert any("bit-reversal class" in name for name in names)
+    assert any("perfect shuffle" in name for name in names)
+    assert all(len(t.nodes) == len(t.ranks) == len(t.errors) >= 1 for t in f.tried)
     np.testing.assert_array_equal(f.operator.to_dense(), A)
 
 

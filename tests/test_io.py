@@ -226,7 +226,8 @@ def test_factorization_comes_back_with_its_certificate(path):
     assert isinstance(back.splits[0], Split)
     assert bits(back.operator) == bits(found.operator)
     for f in dataclasses.fields(Factorization)[1:]:
-        assert getattr(back, f.name) == getattr(found, f.name)
+        if f.name != "tried":  # how it was found is no part of the file
+            assert getattr(back, f.name) == getattr(found, f.name)
     dense = factorize(np.random.default_rng(0).standard_normal((6, 6)))
     save(path, dense)
     assert load(path).chain is None

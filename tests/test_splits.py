@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from lazyops.butterfly.hierarchical import Cores, balanced, padded, splits_in_order
+from lazyops.butterfly.hierarchical import Cores, padded
+from lazyops.butterfly.orders import balanced, splits_in_order
 from lazyops.butterfly.splits import (
     Matrix,
     Values,

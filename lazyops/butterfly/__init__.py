@@ -1,7 +1,9 @@
 """What the field does with factors: factorize, certificate."""
 
 from .errors import relative_error
-from .factorize import Factorization, factorize
+from .factorization import Factorization
+from .factorize import factorize
 from .run import Split, Step
+from .survey import Tried
 
-__all__ = ["Factorization", "Split", "Step", "factorize", "relative_error"]
+__all__ = ["Factorization", "Split", "Step", "Tried", "factorize", "relative_error"]

@@ -27,8 +27,6 @@ from .splits import (
 )
 from .svd import Halves, Want, energy, orthonormal_columns, times_triangle
 
-ORDERS = ("balanced", "left-to-right", "right-to-left")
-
 
 @dataclass(frozen=True)
 class Cores:
@@ -61,26 +59,6 @@ class Cores:
         rows = tuple(math.prod(self.rows[i:j]) for i, j in cuts)
         columns = tuple(math.prod(self.columns[i:j]) for i, j in cuts)
         return Cores(rows, columns, self.a, self.d)
-
-
-def balanced(splits: int) -> list[int]:
-    """The splits 1 .. `splits`, middle one first, then each half (algorithms.md, A6).
-
-    >>> balanced(5)
-    [3, 1, 2, 4, 5]
-    """
-    if splits <= 2:
-        return list(range(1, splits + 1))
-    middle = splits // 2 if splits % 2 == 0 else (splits + 1) // 2
-    return [middle, *balanced(middle - 1), *(q + middle for q in balanced(splits - middle))]
-
-
-def splits_in_order(order: str, splits: int) -> list[int]:
-    if order == "left-to-right":
-        return list(range(1, splits + 1))
-    if order == "right-to-left":
-        return list(range(splits, 0, -1))
-    return balanced(splits)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._array import is_array, to_numpy
 from ..operators import LinearOperator, aslinearoperator
+from ..pattern import Chain
 from .splits import Matrix
 
 PANEL = 1 << 20  # entries read at a time
@@ -114,6 +115,16 @@ def as_matrix(A: Any) -> np.ndarray:
     if array.dtype.kind not in "biufc" or array.dtype.itemsize > 16:
         raise TypeError(f"factorize takes real or complex numbers, got dtype {array.dtype}")
     return array
+
+
+def fitting(chain: Chain, shape: tuple[int, int]) -> Chain:
+    """`chain` if it is chainable and of this shape; otherwise a ValueError says why."""
+    if chain.shape != shape:
+        m, n = chain.shape
+        raise ValueError(f"the chain is {m}x{n}, the matrix is {shape[0]}x{shape[1]}")
+    if (why := chain.obstacle) is not None:
+        raise ValueError(f"the chain is not chainable: {why}")
+    return chain
 
 
 def working_dtype(dtype: np.dtype) -> np.dtype:

@@ -11,13 +11,14 @@ import numpy as np
 from .._array import to_numpy
 from ..operators import LinearOperator
 from ..pattern import Chain
+from .budget import Ledger
 from .discover import Sketched, for_chain, untold
 from .estimate import CONFIDENCE, error_factor, gaussian
-from .factorize import Factorization
+from .factorization import Factorization
 from .hierarchical import Cores, padded
 from .intake import working_dtype
 from .rounding import coarsened, fewest_entries, lower_ranks, norm_of, orthonormalised
-from .run import Ledger, Progress, Split, Step, _scaled_back
+from .run import Progress, Split, Step, _scaled_back
 from .sketch import Middle, Products, Spend, butterfly, nystrom
 
 NOISE = 1e-10  # a relative error from which on more columns may not help: rounding
@@ -62,7 +63,7 @@ def factorize_operator(
     chain: Chain | None,
     tol: float | None,
     *,
-    permutation: str | None,
+    permute: bool,
     oversampling: int,
     rng: np.random.Generator,
     line: Progress,
@@ -74,7 +75,7 @@ def factorize_operator(
     if chain is None and tol is None:
         single = working_dtype(np.dtype(operator.dtype)) in (np.float32, np.complex64)
         tol = 1e-6 if single else 1e-10
-    asked = Request(operator, chain, tol, permutation is not None, oversampling)
+    asked = Request(operator, chain, tol, permute, oversampling)
     products = Products(operator)
     if 0 in operator.shape:
         return _as_it_is(asked, "the matrix is empty")
@@ -186,7 +187,7 @@ def _lowered(
         splitting = orthonormalised(values, cores, rng)
         norm = norm_of(splitting)
         allowed = None if asked.tol is None else 0.8 * asked.internal * norm
-        found = lower_ranks(splitting, Ledger(allowed, len(ranks), True), wanted)
+        found = lower_ranks(splitting, Ledger(allowed, [1.0] * len(ranks), True), wanted)
         splits = [Split(q, r, e / norm if norm else 0.0) for q, r, e in found]
         values = splitting.values
     if asked.chain is None:

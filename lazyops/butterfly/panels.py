@@ -22,15 +22,16 @@ from ..pattern import Chain
 from .checkpoint import Checkpoint
 from .discover import middles
 from .estimate import gaussian
-from .factorize import Factorization
+from .factorization import Factorization
 from .halves import split
-from .hierarchical import Cores, Part, Splitting, balanced, padded
+from .hierarchical import Cores, Part, Splitting, padded
 from .intake import _peak, working_dtype
+from .orders import balanced
 from .rounding import UNIT, coarsened, fewest_entries
 from .run import Progress, Split, Step
 from .sketch import Middle, butterfly
 from .splits import Blocks, Matrix, Values
-from .survey import finest_cores, split_energy
+from .survey import finest_cores, nodes_of, split_energy
 from .svd import Want, energy
 
 PANEL_BYTES = 32 << 20  # of the matrix, read at a time
@@ -124,7 +125,7 @@ def factorize_panels(
     chain: Chain | None,
     tol: float | None,
     *,
-    permutation: str | None,
+    permute: bool,
     checkpoint: str | os.PathLike[str] | None,
     rng: np.random.Generator,
     line: Progress,
@@ -136,7 +137,7 @@ def factorize_panels(
     double = np.dtype(np.complex128 if work.kind == "c" else np.float64)
     if chain is None and tol is None:
         tol = 1e-6 if work in (np.float32, np.complex64) else 1e-10
-    middle = _middle(A, chain, tol, permutation is not None, double, rng)
+    middle = _middle(A, chain, tol, permute, double, rng)
     G = gaussian(n, rng)
     task = {
         "shape": [m, n], "dtype": str(A.dtype), "tol": tol, "file": _identity(A),
@@ -173,7 +174,8 @@ def _middle(
     for option in options:
         rows = option.rows if option.reverse_rows else None
         columns = option.columns if option.reverse_columns else None
-        tail = split_energy(Matrix(A, dtype, 0, rows, columns), option.cores, option.at, rng)
+        node = nodes_of(option.cores)[option.at - 1]
+        tail = split_energy(Matrix(A, dtype, 0, rows, columns), node, rng)
         rank = 1 if chain is None else chain.ranks[option.at - 1]
         error = tail.error(rank) / max(math.sqrt(tail.tail2[0]), 1e-300)
         if error < 0.5 * least:

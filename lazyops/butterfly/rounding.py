@@ -14,9 +14,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .budget import Ledger
 from .halves import split
 from .hierarchical import Cores, Part, Splitting
-from .run import Ledger, Split
+from .run import Split
 from .splits import Blocks, Values, from_right_blocks, fuse, left_blocks, right_blocks
 from .svd import Want, energy
 

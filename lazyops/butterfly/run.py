@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from ..pattern import Chain
-from .hierarchical import Cores, Splitting, errors_of_product, padded, splits_in_order
+from .budget import Ledger
+from .hierarchical import Cores, Splitting, errors_of_product, padded
 from .intake import Intake, take_in
+from .orders import Order, is_nested, splits_in_order
 from .rank_one import measures
 from .splits import Matrix, Values, block_diagonal_part
 from .svd import Want, energy
@@ -61,17 +63,19 @@ class Progress:
 class Task:
     """What to do with a matrix: cores, and ranks or an error (absolute), in which order.
 
-    `guesses`: ranks to expect.  `searching`: the structure is a guess, do not pay too much for it.
-    `measure`: compare the product with the matrix, which reads it once more.
+    `guesses`: ranks to expect.  `shares`: how the error is to be divided.  `searching`: the
+    structure is a guess, do not pay too much for it.  `measure`: compare the product with
+    the matrix, which reads it once more.
     """
 
     intake: Intake
     matrix: Matrix
     cores: Cores
-    order: str
+    order: Order
     ranks: tuple[int, ...] | None = None
     tol: float | None = None
     guesses: tuple[int, ...] | None = None
+    shares: tuple[float, ...] | None = None
     searching: bool = False
     measure: bool = True
 
@@ -90,46 +94,6 @@ class Outcome:
     upper_bound: float
     splits: tuple[Split, ...]
     stopped: bool
-
-
-class Ledger:
-    """Spends an error over the steps, and keeps the certificate.
-
-    Nested orders (one end to the other): the steps' errors are orthogonal and add as squares (T4
-    of algorithms.md); otherwise they add (T3).  A step whose vectors are not quite singular
-    ones may raise ``E_q`` of later steps by its `turn`: their lower bounds are reduced by that.
-    """
-
-    def __init__(self, allowed: float | None, steps: int, nested: bool):
-        self.allowed = allowed
-        self.steps = steps
-        self.nested = nested
-        self.lower: list[float] = []
-        self.upper: list[float] = []
-        self.turned = 0.0
-
-    def next(self) -> float | None:
-        """What the next step may spend: an equal part of what is left."""
-        if self.allowed is None:
-            return None
-        left = self.steps - len(self.upper)
-        if self.nested:
-            return math.sqrt(max(self.allowed**2 - self.total**2, 0.0) / left)
-        return max(self.allowed - self.total, 0.0) / left
-
-    def enter(self, lower: float, upper: float, turn: float) -> None:
-        self.lower.append(max(lower - self.turned, 0.0))
-        self.upper.append(upper)
-        self.turned += turn
-
-    @property
-    def total(self) -> float:
-        return math.hypot(*self.upper) if self.nested else math.fsum(self.upper)
-
-
-def is_nested(order: Sequence[int]) -> bool:
-    """Whether every split is of the last part that came out, towards one end."""
-    return list(order) in (sorted(order), sorted(order, reverse=True))
 
 
 def run(
@@ -156,6 +120,8 @@ def run(
 
 def _first_split_measures(task: Task) -> bool:
     cores = task.cores
+    if not has_split_of_the_matrix(cores):
+        return False
     q = splits_in_order(task.order, len(cores) - 1)[0]
     A, D = math.prod(cores.columns[:q]), math.prod(cores.rows[q:])
     return measures(task.matrix, A, D, None if task.ranks is None else task.ranks[q - 1])
@@ -170,7 +136,8 @@ def _steps(
     """All splits; None if the first one did not measure a matrix whose norm was not known."""
     root, outside = _root(task)
     order = splits_in_order(task.order, len(task.cores) - 1)
-    ledger = Ledger(_allowed(task, outside), len(order), is_nested(order))
+    weights = [1.0 if task.shares is None else task.shares[q - 1] for q in order]
+    ledger = Ledger(_allowed(task, outside), weights, is_nested(order))
     splitting = Splitting(root, task.cores, task.intake.unit, rng)
     done: list[tuple[int, int, float]] = []
     stopped = False

@@ -22,8 +22,9 @@ import numpy as np
 from .._array import to_numpy
 from ..kernels import ks_matmat
 from ..operators import KroneckerSparse, LinearOperator, Permutation, Product
-from .hierarchical import Cores, Splitting, balanced
+from .hierarchical import Cores, Splitting
 from .intake import _exponent as exponent_for
+from .orders import balanced
 from .rounding import UNIT
 from .splits import (
     Index,

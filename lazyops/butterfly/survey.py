@@ -1,8 +1,9 @@
-"""Looking for structure: which permutation, which splits, which ranks.
+"""Looking for structure: which order of rows and columns, which splits, which ranks.
 
 The singular values of the blocks of a split (a random sample of them on large matrices) say which
-rank it needs at a tolerance; dynamic programming over subsets of the splits finds the chain of
-fewest stored entries.  This only steers: the certificate comes from the splits that are made.
+rank it needs at a tolerance.  A few small blocks tell which orders are worth a closer look; those
+are surveyed at every split.  This only steers: the certificate comes from the splits that are made.
+All samples of one order together hold fewer entries than the matrix.
 """
 
 from __future__ import annotations
@@ -10,85 +11,68 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from ..pattern import prime_factors
+from .arrange import PLAIN, Side, sides
+from .budget import Node, Plan, SplitEnergy
 from .hierarchical import Cores
-from .splits import Matrix, digit_reversal
+from .splits import Matrix
 from .svd import singular_values, tails
 
-WHOLE = 1 << 14  # matrices up to this many entries are surveyed completely
+WHOLE = 1 << 14  # splits of up to this many entries are surveyed completely
 SAMPLE = 24  # blocks looked at per split otherwise
 LONG = 32  # at least this many of the entries of a long side are looked at
 WIDEST = 128  # and at most this many of a short one
-CLEARLY = 0.999  # a later candidate must be better than an earlier one by this factor
-
-Allowed = Callable[[int], float]  # number of splits -> error that each may make
+GLANCE = 6  # blocks for the first look, of LONG x LONG entries
+GLANCES = 5  # splits for the first look, at most
+CLOSER = 3  # orders that get the second one, beside that of the matrix itself
+DIVISORS = 24  # a square size with more divisors keeps to its prime factors in two orders
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Row and column digits of a chain, and whether each side is digit-reversed."""
+    """An order of the rows and one of the columns."""
 
-    cores: Cores
-    reverse_rows: bool = False
-    reverse_columns: bool = False
+    rows: Side = PLAIN
+    columns: Side = PLAIN
 
-    def matrix(self, matrix: Matrix) -> Matrix:
-        """`matrix` with the permutations of this candidate."""
-        rows = digit_reversal(self.cores.rows) if self.reverse_rows else None
-        columns = digit_reversal(self.cores.columns) if self.reverse_columns else None
-        return matrix.permuted(rows, columns)
+    def matrix(self, matrix: Matrix, cores: Cores) -> Matrix:
+        """`matrix` in this order, for a chain with these cores."""
+        return matrix.permuted(self.rows.index(cores.rows), self.columns.index(cores.columns))
+
+    def at(self, matrix: Matrix, node: Node) -> Matrix:
+        """The same for a single split."""
+        return self.matrix(matrix, Plan((node,), (1,), (0.0,), 0).cores(matrix.array.shape))
 
     @property
     def name(self) -> str:
-        flags = {"rows": self.reverse_rows, "columns": self.reverse_columns}
-        sides = [side for side, reverse in flags.items() if reverse]
-        return f"digit reversal of {' and '.join(sides)}" if sides else "no permutation"
+        if self.rows.name == self.columns.name:
+            return f"{self.rows.name} of rows and columns" if self.rows.name else "no permutation"
+        named = (("rows", self.rows), ("columns", self.columns))
+        return ", ".join(f"{side.name} of {axis}" for axis, side in named if side.name)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A candidate with the splits chosen, the ranks to expect, and the entries to expect."""
+class Tried(NamedTuple):
+    """An order that was looked at: estimated ``E_q / ||A||`` at `ranks` of the splits `nodes`.
 
-    candidate: Candidate
-    at: tuple[int, ...]
+    `nodes` are the products of the row and of the column cores left of each split.
+    """
+
+    permutation: str
+    nodes: tuple[Node, ...]
     ranks: tuple[int, ...]
-    entries: float
+    errors: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class SplitEnergy:
-    """``tail2[r]`` estimates ``E_q(A)^2`` at rank r; full rank is `full`."""
-
-    tail2: np.ndarray
-    full: int
-
-    def rank(self, error: float) -> int:
-        """Smallest rank within `error`; the full one where the sample does not reach it."""
-        rank = int(np.argmax(self.tail2 <= error**2))
-        return max(1, rank) if rank < len(self.tail2) - 1 else self.full
-
-    def error(self, rank: int) -> float:
-        return math.sqrt(self.tail2[rank]) if rank < len(self.tail2) else 0.0
-
-
-# -- candidates ----------------------------------------------------------------------------
-
-
-def candidates(m: int, n: int, permute: bool = True) -> Iterator[Candidate]:
+def candidates(m: int, n: int) -> list[Candidate]:
     """Everything tried for an m x n matrix, plain things first."""
-    finest = finest_cores(m, n)
-    for reverse_rows, reverse_columns in itertools.product((False, True), repeat=2):
-        if (reverse_rows or reverse_columns) and not permute:
-            return
-        for cores in finest:
-            yield Candidate(cores, reverse_rows, reverse_columns)
-        if not (reverse_rows or reverse_columns) and m > 1 and n > 1:
-            yield Candidate(Cores((m, 1), (1, n)))  # low rank as a whole
+    pairs = itertools.product(sides(m, True), sides(n, False))
+    return [Candidate(rows, columns) for rows, columns in pairs]
 
 
 def finest_cores(m: int, n: int) -> list[Cores]:
@@ -111,31 +95,60 @@ def finest_cores(m: int, n: int) -> list[Cores]:
     return list(dict.fromkeys(found))
 
 
+def nodes_of(cores: Cores) -> list[Node]:
+    """The splits of a chain with these cores."""
+    return [(math.prod(cores.rows[:q]), math.prod(cores.columns[:q])) for q in range(1, len(cores))]
+
+
+def all_nodes(m: int, n: int) -> list[Node]:
+    """The splits worth looking at: a chain by size is a path through them."""
+    found = [node for cores in finest_cores(m, n) for node in nodes_of(cores)]
+    if m == n:
+        divisors = [p for p in range(2, n // 2 + 1) if n % p == 0]
+        found += [(p, p) for p in divisors] if len(divisors) <= DIVISORS else []
+    found.append((m, 1))  # low rank as a whole
+    return [p for p in sorted(set(found)) if min(p[0], n // p[1]) > 1]
+
+
 # -- energies ------------------------------------------------------------------------------
 
 
-def split_energy(matrix: Matrix, cores: Cores, q: int, rng: np.random.Generator) -> SplitEnergy:
-    """Tail energies of split `q` over the ranks: exact on small matrices, else from a sample."""
-    A, D = math.prod(cores.columns[:q]), math.prod(cores.rows[q:])
+def split_energy(matrix: Matrix, node: Node, rng: np.random.Generator) -> SplitEnergy:
+    """Tail energies of a split over the ranks: exact on small matrices, else from a sample."""
     m, n = matrix.array.shape
-    full = min(m // D, n // A)
     if m * n <= WHOLE:
-        total = np.zeros(full)
-        for _, T in matrix.block_chunks(A, D):
-            total += (singular_values(T).reshape(-1, full) ** 2).sum(axis=0)
-        return SplitEnergy(tails(total), full)
-    T, scale = _sample(matrix, A, D, rng)
-    s = singular_values(T)
-    return SplitEnergy(tails((s**2).sum(axis=0)) * scale, full)
+        return exact_energy(matrix, node)
+    full = min(node[0], n // node[1])
+    longest = max(LONG, 2 * min(full, WIDEST))
+    T, scale = _sample(matrix, node, SAMPLE, longest, rng)
+    return SplitEnergy(tails((singular_values(T) ** 2).sum(axis=(0))) * scale, full)
 
 
-def _sample(matrix: Matrix, A: int, D: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+def exact_energy(matrix: Matrix, node: Node) -> SplitEnergy:
+    """Tail energies of a split from all of its blocks."""
+    m, n = matrix.array.shape
+    full = min(node[0], n // node[1])
+    total = np.zeros(full)
+    for _, T in matrix.block_chunks(node[1], m // node[0]):
+        total += (singular_values(T).reshape(-1, full) ** 2).sum(axis=0)
+    return SplitEnergy(tails(total), full)
+
+
+def glance(matrix: Matrix, node: Node, rng: np.random.Generator) -> SplitEnergy:
+    """A rough estimate from a few small blocks; `full` is that of the sample."""
+    T, scale = _sample(matrix, node, GLANCE, LONG, rng)
+    return SplitEnergy(tails((singular_values(T) ** 2).sum(axis=0)) * scale, min(T.shape[1:]))
+
+
+def _sample(
+    matrix: Matrix, node: Node, most: int, longest: int, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
     """Some blocks of a split, long sides thinned out, and what their energy is to be scaled by."""
     m, n = matrix.array.shape
-    b1, c2 = m // D, n // A
-    count = min(SAMPLE, A * D)
+    A, D = node[1], m // node[0]
+    b1, c2 = node[0], n // A
+    count = min(most, A * D)
     alpha, delta = _stratified(A, count, rng), rng.permutation(_stratified(D, count, rng))
-    longest = max(LONG, 2 * min(b1, c2, WIDEST))
     i, j = _stratified(b1, min(b1, longest), rng), _stratified(c2, min(c2, longest), rng)
     rows = i[None, :, None] * D + delta[:, None, None]
     columns = alpha[:, None, None] * c2 + j[None, None, :]
@@ -149,103 +162,59 @@ def _stratified(size: int, count: int, rng: np.random.Generator) -> np.ndarray:
     return np.minimum(edges[:-1] + (rng.random(count) * width).astype(int), size - 1)
 
 
-# -- the chain of fewest entries -----------------------------------------------------------
+# -- which order ---------------------------------------------------------------------------
 
 
-def best_plan(
-    matrix: Matrix, allowed: Allowed, permute: bool, rng: np.random.Generator
-) -> tuple[Plan | None, list[Plan]]:
-    """The plan of fewest entries over all candidates, and the best of each; None without splits."""
-    tried = []
-    m, n = matrix.array.shape
-    for candidate in candidates(m, n, permute):
-        energies = [
-            split_energy(candidate.matrix(matrix), candidate.cores, q, rng)
-            for q in range(1, len(candidate.cores))
-        ]
-        if energies:
-            tried.append(cheapest(candidate, energies, allowed))
-    best = None
-    for plan in tried:
-        if best is None or plan.entries < CLEARLY * best.entries:
-            best = plan
-    return best, tried
+class Survey:
+    """Energies of a matrix in one order after another, each read once, and a record of them."""
 
+    def __init__(self, matrix: Matrix, norm: float, rng: np.random.Generator):
+        self.matrix = matrix
+        self.norm = norm
+        self.rng = rng
+        self.records: dict[Candidate, Tried] = {}
 
-def cheapest(candidate: Candidate, energies: list[SplitEnergy], allowed: Allowed) -> Plan:
-    """Dynamic programming over subsets of the splits, for every number of splits.
+    def energies(self, candidate: Candidate, nodes: Sequence[Node]) -> dict[Node, SplitEnergy]:
+        found = {p: split_energy(candidate.at(self.matrix, p), p, self.rng) for p in nodes}
+        self.record(candidate, found, [1] * len(found))
+        return found
 
-    A factor between the splits q < q' holds ``r_q r_q' (m / beta_q) gamma_q'`` entries, with beta
-    and gamma the prefix products of the cores.
-    """
-    best: Plan | None = None
-    for count in range(1, len(energies) + 1):
-        error = allowed(count)
-        if error <= 0 and best is not None:
-            break  # so many factors are too many for their rounding
-        ranks = [1, *(e.rank(error) for e in energies), 1]
-        entries, at = _path(candidate.cores, ranks, count)
-        if best is None or entries < best.entries:
-            best = Plan(candidate, at, tuple(ranks[q] for q in at), entries)
-    assert best is not None  # there is at least one split
-    return best
+    def record(
+        self, candidate: Candidate, found: dict[Node, SplitEnergy], ranks: Sequence[int]
+    ) -> None:
+        """Keep the errors at these ranks for the report."""
+        each = zip(found.values(), ranks, strict=True)
+        errors = tuple(e.error(r) / self.norm if self.norm else 0.0 for e, r in each)
+        self.records[candidate] = Tried(candidate.name, tuple(found), tuple(ranks), errors)
 
+    def promising(
+        self, nodes: Sequence[Node], ranks: Sequence[int] | None, error: float
+    ) -> Iterator[Candidate]:
+        """The matrix as it stands, then the orders that look best in a few small blocks.
 
-def _path(cores: Cores, ranks: list[int], count: int) -> tuple[float, tuple[int, ...]]:
-    """Fewest entries with exactly `count` splits, and where they are."""
-    last = len(cores)
-    below = [math.prod(cores.rows[q:]) for q in range(last + 1)]
-    above = [math.prod(cores.columns[:q]) for q in range(last + 1)]
-    reached: dict[int, tuple[float, tuple[int, ...]]] = {0: (0, ())}
-    for step in range(count + 1):
-        ends = range(step + 1, last) if step < count else (last,)
-        reached = {
-            q: min(
-                (entries + ranks[p] * ranks[q] * below[p] * above[q], (*at, q))
-                for p, (entries, at) in reached.items()
-                if p < q
-            )
-            for q in ends
-        }
-    entries, at = reached[last]
-    return entries, at[:-1]
+        Best: the smallest of the largest error at the ranks given; or without ranks the smallest
+        ranks that `error` needs at these splits.
+        """
+        yield Candidate()
+        m, n = self.matrix.array.shape
+        few = [int(i) for i in np.unique(np.linspace(0, len(nodes) - 1, GLANCES + 2)[1:-1].round())]
+        scores = {}
+        for candidate in candidates(m, n)[1:] if nodes else []:
+            seen = {
+                p: glance(candidate.at(self.matrix, p), p, self.rng)
+                for p in (nodes[i] for i in few)
+            }
+            at = [1] * len(few) if ranks is None else [ranks[i] for i in few]
+            self.record(candidate, seen, at)
+            if ranks is None:
+                parts = (np.count_nonzero(e.tail2[1:] > error**2) + 1 for e in seen.values())
+                scores[candidate] = math.fsum(
+                    math.log(k / e.full) for k, e in zip(parts, seen.values(), strict=True)
+                )
+            else:
+                scores[candidate] = max(e.error(r) for e, r in zip(seen.values(), at, strict=True))
+        yield from sorted(scores, key=lambda c: scores[c])[:CLOSER]
 
-
-# -- a given chain -------------------------------------------------------------------------
-
-
-def smallest_permutation(
-    matrix: Matrix, cores: Cores, error: float, rng: np.random.Generator
-) -> Candidate:
-    """Which digit reversals let the shape of a chain do with fewest entries, `error` a split."""
-    best, least = Candidate(cores), math.inf
-    for rows, columns in itertools.product((False, True), repeat=2):
-        candidate = Candidate(cores, rows, columns)
-        permuted = candidate.matrix(matrix)
-        splits = range(1, len(cores))
-        energies = [split_energy(permuted, cores, q, rng) for q in splits]
-        ranks = [1, *(e.rank(error) for e in energies), 1]
-        entries, _ = _path(cores, ranks, len(energies))
-        if entries < CLEARLY * least:
-            best, least = candidate, entries
-    return best
-
-
-def best_permutation(
-    matrix: Matrix, cores: Cores, ranks: tuple[int, ...], norm: float, rng: np.random.Generator
-) -> Candidate:
-    """Which digit reversals suit a given chain best, by the largest ``E_q``; in doubt none.
-
-    Another permutation must at least halve the error of none.
-    """
-    best, least = Candidate(cores), math.inf
-    for rows, columns in itertools.product((False, True), repeat=2):
-        candidate = Candidate(cores, rows, columns)
-        permuted = candidate.matrix(matrix)
-        errors = (split_energy(permuted, cores, q, rng).error(r) for q, r in enumerate(ranks, 1))
-        worst = max(errors, default=0.0)
-        if worst < 0.5 * least:
-            best, least = candidate, worst
-        if least <= 1e-13 * norm:
-            break
-    return best
+    @property
+    def tried(self) -> tuple[Tried, ...]:
+        return tuple(self.records.values())
