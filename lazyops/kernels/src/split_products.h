@@ -278,6 +278,20 @@ INLINE void scale(T* x, I count, T by) {
   for (I l = 0; l < count; l += width<T>) Lane<T>::store(x + l, Lane<T>::load(x + l) * by);
 }
 
+template <class T>
+INLINE T dot(const T* x, const T* y, I count) {
+  Vec<T> s = {};
+  for (I l = 0; l < count; l += width<T>) s += Lane<T>::load(x + l) * Lane<T>::load(y + l);
+  return sum<T>(s);
+}
+
+// to = a x + b y
+template <class T>
+INLINE void combine(const T* x, T a, const T* y, T b, T* to, I count) {
+  for (I l = 0; l < count; l += width<T>)
+    Lane<T>::store(to + l, a * Lane<T>::load(x + l) + b * Lane<T>::load(y + l));
+}
+
 inline I padded(I n, I w) { return (n + w - 1) / w * w; }
 
 }  // namespace

@@ -6,9 +6,14 @@
 // sigma_1^2 <= rho + |r|^2 / (rho - beta), |r|^2 = rho (rho' - rho) (Kato-Temple), whenever
 // beta >= sigma_2^2 and beta < rho. So the best error^2 is at least
 //     tau - (rho' - rho) beta / (rho - beta),
-// where beta = tau will do (sigma_2^2 <= |T|^2 - sigma_1^2 <= tau). Where no beta is small enough,
-// sigma_1^2 is bounded by traces of T T^H and of its powers. What a Gram step in another basis
-// would change, |T - u u^H T| turned to the form T v v^H, is at most tau (rho' - rho) / rho'.
+// where beta = tau will do (sigma_2^2 <= |T|^2 - sigma_1^2 <= tau). What a Gram step in another
+// basis would change, |T - u u^H T| turned to the form T v v^H, is at most tau (rho' - rho) / rho'.
+//
+// A block without such a gap: its Gram matrix G is formed, and the direction found by Chebyshev
+// polynomials of G. That nothing larger is there is proven by a Cholesky factorization: if that of
+// mu I - G runs to its end, sigma_1^2 <= mu + its rounding (Rump, BIT 46, 2006, 433-452), and the
+// best error^2 is at least |T|^2 - sigma_1^2. A block is accepted only if its tau is thus proven to
+// be within NEAR of the best one.
 #pragma once
 #include <cmath>
 #include <limits>
@@ -23,9 +28,7 @@ struct Facts {
 };
 
 constexpr double EXACT = 1e-13;  // of |T|^2: an error^2 so near the smallest one is the smallest
-constexpr int FEW = 16;          // rows or columns up to which nothing less is accepted
-constexpr double ENOUGH = 0.8;   // proven part of the squared error that is good enough
-constexpr double GAIN = 3e-4;   // of the squared error: a step that gains less is the last
+constexpr double NEAR = 3e-4;   // of an error^2: that much above the best one is accepted
 
 // Memory of one thread for blocks (b, c): `copies` of them, and what is computed from one.
 template <class S, int P>
@@ -33,12 +36,12 @@ struct Room {
   static constexpr I W = width<S>;  // a multiple of that of double
   const I b, columns, c, rows;      // c: columns and zeros, c and rows are multiples of W
   double *left, *right, *other;
-  S *v, *w, *u, *power[2], *copy;
+  S *v, *w, *u, *gram, *copy;
 
   static I bytes(I b, I c, I copies) {
     const I rows = padded(b, W), wide = padded(c, W), most = std::max(rows, wide);
     return I(sizeof(double)) * P * (rows + 2 * wide) +
-           I(sizeof(S)) * P * (2 * most + rows + 2 * rows * rows + copies * rows * wide);
+           I(sizeof(S)) * P * (2 * most + rows + P * rows * rows + copies * rows * wide);
   }
 
   Room(void* at, I b_, I c_) : b(b_), columns(c_), c(padded(c_, W)), rows(padded(b_, W)) {
@@ -49,18 +52,10 @@ struct Room {
     v = reinterpret_cast<S*>(other + P * c);
     w = v + P * most;
     u = w + P * most;
-    power[0] = u + P * rows;
-    power[1] = power[0] + P * rows * rows;
-    copy = power[1] + P * rows * rows;
+    gram = u + P * rows;
+    copy = gram + P * P * rows * rows;
   }
 };
-
-// The largest of n eigenvalues is at most this, by trace and Frobenius norm (Wolkowicz and Styan,
-// Linear Algebra Appl. 29, 1980, 471-506); the trace is known to a relative `rounding`.
-inline double largest_eigenvalue(double trace, double norm, double n, double rounding) {
-  const double least = (1 - rounding) * trace / n;
-  return (1 + rounding) * trace / n + std::sqrt((n - 1) * std::max(norm * norm / n - least * least, 0.0));
-}
 
 // rho' - rho at most, whatever the rounding of the sums of `terms` products that gave them.
 inline double gain_of(double kept, double tail, double rho, I terms) {
@@ -80,7 +75,8 @@ struct RankOne {
   // energy: |T|^2, m.u: those of the rows
   Facts operator()(S energy) const {
     start();
-    iterate(energy);
+    const bool gap = iterate(energy);
+    if (!gap) lead(energy);
     double rho;
     const Products<S, double, P> d{k, m.rows, &feed};
     if (mirrored) {
@@ -101,7 +97,7 @@ struct RankOne {
     if (P == 2) scale(m.right + m.c, m.c, -1.0);
     Facts f{mirrored ? energy_of(m.left, P * m.rows) : energy_of(m.right, P * m.c),
             d.tail(m.left, m.right), 0, 0};
-    prove(f, rho);
+    prove(f, rho, !gap);
     return f;
   }
 
@@ -116,8 +112,8 @@ struct RankOne {
     }
   }
 
-  // Gram steps until the last ones, in double precision, will be exact enough; or no more is gained.
-  void iterate(S energy) const {
+  // Gram steps until the last ones, in double precision, will be exact enough; false: no gap shows.
+  bool iterate(S energy) const {
     const Products<S, S, P> s{k, m.rows, &feed};
     for (int step = 0; step < MOST_STEPS; ++step) {
       s.gram(m.v, m.u, m.w);
@@ -126,63 +122,110 @@ struct RankOne {
       scale(m.v, P * m.c, 1 / std::sqrt(next2));
       const S next = next2 / rho, gain = std::max<S>(next - rho, 0);
       const S rest = std::max<S>(energy - next, 8 * S(UNIT) * energy), ratio = rest / next;
-      if (gain * ratio * ratio <= S(1e-5) * (next - rest) || gain <= S(GAIN) * rest) return;
+      if (gain * ratio * ratio <= S(1e-5) * (next - rest)) return true;
+      if (rest >= next && step >= 2) return false;
+    }
+    return false;
+  }
+
+  // G = T T^H as a real symmetric matrix of order P * rows: [[Re, -Im], [Im, Re]] if complex.
+  void form_gram() const {
+    const Products<S, S, P> s{k, m.rows, &feed};
+    const I n = P * m.rows;
+    clear(m.gram, n * n);
+    for (I i = 0; i < k.b; ++i) {
+      std::copy(k.row(i), k.row(i) + P * k.c, m.w);
+      if (P == 2) scale(m.w + k.c, k.c, S(-1));
+      S* to = m.gram + i * n;
+      s.forward(m.w, to);
+      if (P == 2)
+        for (I j = 0; j < m.rows; ++j) {
+          to[m.rows * n + j] = -to[m.rows + j];
+          to[m.rows * n + m.rows + j] = to[j];
+        }
     }
   }
 
-  void prove(Facts& f, double rho) const {
-    const double n = double(std::min(k.b, m.columns)), whole = f.energy + f.tail;
+  // u = the leading eigenvector of G, v = T^H u: in each round a Chebyshev polynomial that is small
+  // on [0, rho], where rho <= sigma_1^2 is the Rayleigh quotient so far.
+  void lead(S energy) const {
+    form_gram();
+    const I n = P * m.rows;
+    const Products<S, S, 1> g{{m.gram, n, n}, n};
+    S rho = 0;
+    for (int round = 0; round < ROUNDS; ++round) {
+      scale(m.u, n, 1 / std::sqrt(energy_of(m.u, n)));
+      g.forward(m.u, m.v);
+      const S before = rho;
+      rho = dot(m.u, m.v, n);
+      if (round > 0 && rho - before <= S(NEAR / 16) * (energy - rho)) break;
+      combine(m.v, 2 / rho, m.u, S(-1), m.v, n);
+      for (int degree = 1; degree < DEGREE; ++degree) {
+        g.forward(m.v, m.w);
+        combine(m.w, 4 / rho, m.v, S(-2), m.w, n);
+        combine(m.w, S(1), m.u, S(-1), m.u, n);
+        std::swap_ranges(m.u, m.u + n, m.v);
+      }
+      std::copy(m.v, m.v + n, m.u);
+    }
+    const Products<S, S, P> s{k, m.rows, &feed};
+    s.backward(m.u, m.v);
+    scale(m.v, P * m.c, 1 / std::sqrt(energy_of(m.v, P * m.c)));
+  }
+
+  void prove(Facts& f, double rho, bool formed) const {
+    const double whole = f.energy + f.tail;
     const double gain = gain_of(f.energy, f.tail, rho, P * (k.b + k.c));
-    const double enough = n <= FEW ? f.tail - EXACT * whole : ENOUGH * f.tail;
-    const auto by_gap = [&](double beta) {
-      return beta < rho ? f.tail - gain * beta / (rho - beta) : -1.0;
-    };
+    const double enough = (1 - NEAR) * f.tail - EXACT * whole;
     f.turn = f.tail * gain / f.energy;
-    f.lower = by_gap(f.tail);
+    f.lower = f.tail < rho ? f.tail - gain * f.tail / (rho - f.tail) : -1.0;
     if (f.lower >= enough) return;
-    const double rounding = UNIT * double(k.c + k.b + 8);
-    double norm[LEVELS], most = 0;
-    for (I j = 0; j < k.b; j += PANEL) {  // sigma_1^2 of a stack is at most the sum of its parts'
-      const Block<S, P> part{k.row(j), std::min(PANEL, k.b - j), k.c};
-      double trace;
-      const double norm = outer(part, m.power[0], rounding, trace);
-      most += largest_eigenvalue(trace, norm, double(part.b), rounding);
-    }
-    f.lower = std::max(f.lower, whole - most);
-    if (f.lower >= enough) return;
-    double trace;
-    norm[0] = outer(k, m.power[0], rounding, trace);
-    f.lower = std::max({f.lower, whole - largest_eigenvalue(trace, norm[0], n, rounding),
-                        by_gap(std::sqrt(std::max(norm[0] * norm[0] - f.energy * f.energy, 0.0)))});
-    for (int level = 1; level < LEVELS && f.lower < enough; ++level) {
-      const Block<S, P> last{m.power[(level - 1) & 1], k.b, m.rows};
-      scale(m.power[(level - 1) & 1], P * k.b * m.rows, S(1 / norm[level - 1]));
-      norm[level] = outer(last, m.power[level & 1], rounding, trace);
-      double s = 1 + 4 * UNIT;
-      for (int i = level; i > 0; --i) s = std::sqrt(norm[i] * s) + 2 * UNIT;
-      f.lower = std::max(f.lower, whole - norm[0] * s);
-    }
-    if (f.lower < enough) f.lower = -1;
+    if (!formed) form_gram();
+    // Rounding: of the sums of products in G, and of Cholesky (Rump, Corollary 2.4; two roundings more
+    // for the product with a reciprocal, one for the shift).
+    constexpr double U = 0.51 * std::numeric_limits<S>::epsilon();
+    const double order = double(P * k.b), sums = double(P * k.c / width<S> + width<S> + 2);
+    const double trace = order * (f.energy + NEAR * f.tail);  // of mu I - G at most
+    const double rounding = U * (P * sums * whole + (order + 4) * trace) + EXACT * whole;
+    const double mu = f.energy + NEAR * f.tail - rounding;
+    f.lower = mu > f.energy && definite(S(mu)) ? whole - mu - rounding : -1;
   }
 
-  static constexpr int LEVELS = 6;
-  static constexpr I PANEL = 16;
-
-  // to = conj(X X^H) of b rows X; its trace, and its Frobenius norm with all rounding errors.
-  double outer(const Block<S, P>& x, S* to, double rounding, double& trace) const {
-    const Products<S, S, P> p{x, m.rows};
-    double total = 0;
-    trace = 0;
-    for (I i = 0; i < x.b; ++i, to += P * m.rows) {
-      std::copy(x.row(i), x.row(i) + P * x.c, m.v);
-      if (P == 2) scale(m.v + x.c, x.c, S(-1));
-      p.forward(m.v, to);
-      total += double(energy_of(to, padded(x.b, width<S>)));
-      if (P == 2) total += double(energy_of(to + m.rows, padded(x.b, width<S>)));
-      trace += double(to[i]);
+  // Whether the Cholesky factorization of shift * I - G, row by row in place of G, runs to its end.
+  bool definite(S shift) const {
+    constexpr I W = width<S>, TILE = 4;
+    const I n = P * m.rows;
+    for (I i = 0; i < n; ++i) {
+      S* row = m.gram + i * n;
+      scale(row, n, S(-1));
+      row[i] += shift;
+      I l = i / W * W;
+      for (; l + TILE * W <= n; l += TILE * W) eliminate<TILE>(i, l, n);
+      for (; l < n; l += W) eliminate<1>(i, l, n);
+      if (!(row[i] > 0)) return false;
+      scale(row, n, 1 / std::sqrt(row[i]));
     }
-    return std::sqrt(total) * (1 + rounding) + 2 * rounding * trace;
+    return true;
   }
+
+  // Row i minus its products with the rows above: H vectors from column l on.
+  template <int H>
+  INLINE void eliminate(I i, I l, I n) const {
+    constexpr I W = width<S>;
+    Vec<S> acc[H];
+#pragma GCC unroll 4
+    for (int h = 0; h < H; ++h) acc[h] = Lane<S>::load(m.gram + i * n + l + h * W);
+    for (I j = 0; j < i; ++j) {
+      const S* above = m.gram + j * n;
+      const Vec<S> by = Lane<S>::splat(above[i]);
+#pragma GCC unroll 4
+      for (int h = 0; h < H; ++h) acc[h] -= by * Lane<S>::load(above + l + h * W);
+    }
+#pragma GCC unroll 4
+    for (int h = 0; h < H; ++h) Lane<S>::store(m.gram + i * n + l + h * W, acc[h]);
+  }
+
+  static constexpr int ROUNDS = 8, DEGREE = 8;
 };
 
 }  // namespace
