@@ -292,6 +292,50 @@ INLINE void combine(const T* x, T a, const T* y, T b, T* to, I count) {
     Lane<T>::store(to + l, a * Lane<T>::load(x + l) + b * Lane<T>::load(y + l));
 }
 
+// The transpose of each plane: to (P * c, room), zeros beyond the b rows.
+template <class S, int P>
+void turn(const Block<S, P>& k, S* to, I room) {
+  constexpr I W = width<S>;
+  for (I j = 0; j < room; j += W)
+    for (I l = 0; l < P * k.c; l += W) {
+      Vec<S> r[W];
+      for (I i = 0; i < W; ++i) r[i] = j + i < k.b ? Lane<S>::load(k.row(j + i) + l) : Vec<S>{};
+      transpose<S>(r);
+      for (I i = 0; i < W; ++i) Lane<S>::store(to + (l + i) * room + j, r[i]);
+    }
+}
+
+// to[0 .. n) += sum of x[l] times row l of `rows`, n numbers each: n and count are multiples of W.
+// No sum is longer than PIECE / 2 + count / PIECE + 2 (`sums_of`).
+constexpr I PIECE = 128;
+inline double sums_of(I count) { return double(PIECE / 2 + count / PIECE + 2); }
+
+template <int H, class S>
+INLINE void add_tile(const S* x, I count, const S* rows, S* to, I n) {
+  constexpr I W = width<S>;
+  Vec<S> s[2 * H] = {};
+  for (I l = 0; l < count; l += 2) {
+    const Vec<S> a = Lane<S>::splat(x[l]), b = Lane<S>::splat(x[l + 1]);
+#pragma GCC unroll 4
+    for (int h = 0; h < H; ++h) {
+      s[h] += a * Lane<S>::load(rows + l * n + h * W);
+      s[H + h] += b * Lane<S>::load(rows + (l + 1) * n + h * W);
+    }
+  }
+  for (int h = 0; h < H; ++h) Lane<S>::store(to + h * W, Lane<S>::load(to + h * W) + (s[h] + s[H + h]));
+}
+
+template <class S>
+void add_rows(const S* x, I count, const S* rows, S* to, I n) {
+  constexpr I W = width<S>;
+  for (I l = 0; l < count; l += PIECE) {
+    const I some = std::min(PIECE, count - l);
+    I at = 0;
+    for (; at + 4 * W <= n; at += 4 * W) add_tile<4>(x + l, some, rows + l * n + at, to + at, n);
+    for (; at < n; at += W) add_tile<1>(x + l, some, rows + l * n + at, to + at, n);
+  }
+}
+
 inline I padded(I n, I w) { return (n + w - 1) / w * w; }
 
 }  // namespace

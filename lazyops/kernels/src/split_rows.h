@@ -36,12 +36,12 @@ struct Room {
   static constexpr I W = width<S>;  // a multiple of that of double
   const I b, columns, c, rows;      // c: columns and zeros, c and rows are multiples of W
   double *left, *right, *other;
-  S *v, *w, *u, *gram, *copy;
+  S *v, *w, *u, *gram, *turned, *copy;
 
   static I bytes(I b, I c, I copies) {
     const I rows = padded(b, W), wide = padded(c, W), most = std::max(rows, wide);
     return I(sizeof(double)) * P * (rows + 2 * wide) +
-           I(sizeof(S)) * P * (2 * most + rows + P * rows * rows + copies * rows * wide);
+           I(sizeof(S)) * P * (2 * most + rows + P * rows * rows + (1 + copies) * rows * wide);
   }
 
   Room(void* at, I b_, I c_) : b(b_), columns(c_), c(padded(c_, W)), rows(padded(b_, W)) {
@@ -53,7 +53,8 @@ struct Room {
     w = v + P * most;
     u = w + P * most;
     gram = u + P * rows;
-    copy = gram + P * P * rows * rows;
+    turned = gram + P * P * rows * rows;
+    copy = turned + P * rows * c;
   }
 };
 
@@ -75,8 +76,19 @@ struct RankOne {
   // energy: |T|^2, m.u: those of the rows
   Facts operator()(S energy) const {
     start();
-    const bool gap = iterate(energy);
-    if (!gap) lead(energy);
+    Facts f{0, 0, -1, 0};
+    if (iterate(energy)) f = halves();
+    for (int round = 0; f.lower < 0 && round < 2; ++round) {
+      form_gram();
+      lead(energy, S(round == 0 ? NEAR / 16 : NEAR / 4096));
+      f = halves();
+      if (f.lower < 0) prove(f);
+    }
+    return f;
+  }
+
+  // The halves in double precision, and what their residuals prove.
+  Facts halves() const {
     double rho;
     const Products<S, double, P> d{k, m.rows, &feed};
     if (mirrored) {
@@ -97,7 +109,10 @@ struct RankOne {
     if (P == 2) scale(m.right + m.c, m.c, -1.0);
     Facts f{mirrored ? energy_of(m.left, P * m.rows) : energy_of(m.right, P * m.c),
             d.tail(m.left, m.right), 0, 0};
-    prove(f, rho, !gap);
+    const double gain = gain_of(f.energy, f.tail, rho, P * (k.b + k.c));
+    f.turn = f.tail * gain / f.energy;
+    f.lower = f.tail < rho ? f.tail - gain * f.tail / (rho - f.tail) : -1;
+    if (f.lower < (1 - NEAR) * f.tail - EXACT * (f.energy + f.tail)) f.lower = -1;
     return f;
   }
 
@@ -128,40 +143,40 @@ struct RankOne {
     return false;
   }
 
-  // G = T T^H as a real symmetric matrix of order P * rows: [[Re, -Im], [Im, Re]] if complex.
+  // G = conj(T T^H) as a real symmetric matrix of order P * rows: [[Re, -Im], [Im, Re]] if complex.
   void form_gram() const {
-    const Products<S, S, P> s{k, m.rows, &feed};
     const I n = P * m.rows;
+    turn(k, m.turned, m.rows);
     clear(m.gram, n * n);
-    for (I i = 0; i < k.b; ++i) {
-      std::copy(k.row(i), k.row(i) + P * k.c, m.w);
-      if (P == 2) scale(m.w + k.c, k.c, S(-1));
+    const S *re = m.turned, *im = m.turned + k.c * m.rows;
+    for (I i = 0; i < k.b; ++i) {  // Re = re re^T + im im^T, Im = re im^T - im re^T
       S* to = m.gram + i * n;
-      s.forward(m.w, to);
-      if (P == 2)
-        for (I j = 0; j < m.rows; ++j) {
-          to[m.rows * n + j] = -to[m.rows + j];
-          to[m.rows * n + m.rows + j] = to[j];
-        }
+      add_rows(k.row(i), P * k.c, re, to, m.rows);
+      if (P == 1) continue;
+      add_rows(k.row(i) + k.c, k.c, re, to + m.rows, m.rows);
+      scale(to + m.rows, m.rows, S(-1));
+      add_rows(k.row(i), k.c, im, to + m.rows, m.rows);
+      std::copy(to, to + m.rows, to + m.rows * n + m.rows);
+      for (I j = 0; j < m.rows; ++j) to[m.rows * n + j] = -to[m.rows + j];
     }
   }
 
   // u = the leading eigenvector of G, v = T^H u: in each round a Chebyshev polynomial that is small
-  // on [0, rho], where rho <= sigma_1^2 is the Rayleigh quotient so far.
-  void lead(S energy) const {
-    form_gram();
+  // on [0, rho], where rho <= sigma_1^2 is the Rayleigh quotient so far; `enough`: of the squared
+  // error, what a round must gain for another one.
+  void lead(S energy, S enough) const {
     const I n = P * m.rows;
     const Products<S, S, 1> g{{m.gram, n, n}, n};
     S rho = 0;
     for (int round = 0; round < ROUNDS; ++round) {
       scale(m.u, n, 1 / std::sqrt(energy_of(m.u, n)));
-      g.forward(m.u, m.v);
+      g.backward(m.u, m.v);  // G is symmetric: no sums across lanes
       const S before = rho;
       rho = dot(m.u, m.v, n);
-      if (round > 0 && rho - before <= S(NEAR / 16) * (energy - rho)) break;
+      if (round > 0 && rho - before <= enough * (energy - rho)) break;
       combine(m.v, 2 / rho, m.u, S(-1), m.v, n);
       for (int degree = 1; degree < DEGREE; ++degree) {
-        g.forward(m.v, m.w);
+        g.backward(m.v, m.w);
         combine(m.w, 4 / rho, m.v, S(-2), m.w, n);
         combine(m.w, S(1), m.u, S(-1), m.u, n);
         std::swap_ranges(m.u, m.u + n, m.v);
@@ -173,22 +188,17 @@ struct RankOne {
     scale(m.v, P * m.c, 1 / std::sqrt(energy_of(m.v, P * m.c)));
   }
 
-  void prove(Facts& f, double rho, bool formed) const {
+  // Whether nothing larger is in G, which is lost.
+  void prove(Facts& f) const {
     const double whole = f.energy + f.tail;
-    const double gain = gain_of(f.energy, f.tail, rho, P * (k.b + k.c));
-    const double enough = (1 - NEAR) * f.tail - EXACT * whole;
-    f.turn = f.tail * gain / f.energy;
-    f.lower = f.tail < rho ? f.tail - gain * f.tail / (rho - f.tail) : -1.0;
-    if (f.lower >= enough) return;
-    if (!formed) form_gram();
     // Rounding: of the sums of products in G, and of Cholesky (Rump, Corollary 2.4; two roundings more
     // for the product with a reciprocal, one for the shift).
     constexpr double U = 0.51 * std::numeric_limits<S>::epsilon();
-    const double order = double(P * k.b), sums = double(P * k.c / width<S> + width<S> + 2);
+    const double order = double(P * k.b), sums = 2 * sums_of(P * k.c);
     const double trace = order * (f.energy + NEAR * f.tail);  // of mu I - G at most
-    const double rounding = U * (P * sums * whole + (order + 4) * trace) + EXACT * whole;
+    const double rounding = U * (sums * whole + (order + 4) * trace) + EXACT * whole;
     const double mu = f.energy + NEAR * f.tail - rounding;
-    f.lower = mu > f.energy && definite(S(mu)) ? whole - mu - rounding : -1;
+    if (mu > f.energy && definite(S(mu))) f.lower = whole - mu - rounding;
   }
 
   // Whether the Cholesky factorization of shift * I - G, row by row in place of G, runs to its end.
@@ -212,20 +222,23 @@ struct RankOne {
   template <int H>
   INLINE void eliminate(I i, I l, I n) const {
     constexpr I W = width<S>;
-    Vec<S> acc[H];
+    Vec<S> acc[H], odd[H] = {};
 #pragma GCC unroll 4
     for (int h = 0; h < H; ++h) acc[h] = Lane<S>::load(m.gram + i * n + l + h * W);
-    for (I j = 0; j < i; ++j) {
-      const S* above = m.gram + j * n;
-      const Vec<S> by = Lane<S>::splat(above[i]);
+    for (I j = 0; j < i; j += 2) {
+      const S *one = m.gram + j * n, *two = one + (j + 1 < i ? n : 0);
+      const Vec<S> x = Lane<S>::splat(one[i]), y = Lane<S>::splat(j + 1 < i ? two[i] : S(0));
 #pragma GCC unroll 4
-      for (int h = 0; h < H; ++h) acc[h] -= by * Lane<S>::load(above + l + h * W);
+      for (int h = 0; h < H; ++h) {
+        acc[h] -= x * Lane<S>::load(one + l + h * W);
+        odd[h] -= y * Lane<S>::load(two + l + h * W);
+      }
     }
 #pragma GCC unroll 4
-    for (int h = 0; h < H; ++h) Lane<S>::store(m.gram + i * n + l + h * W, acc[h]);
+    for (int h = 0; h < H; ++h) Lane<S>::store(m.gram + i * n + l + h * W, acc[h] + odd[h]);
   }
 
-  static constexpr int ROUNDS = 8, DEGREE = 8;
+  static constexpr int ROUNDS = 16, DEGREE = 8;
 };
 
 }  // namespace
