@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from .. import kernels
+from ..kernels.memory import empty
 from ..kernels.split import ONE_LANE, TALLEST, rank_one
 from .splits import CHUNK, Blocks, Index, Matrix, Source, Values
 from .svd import TRIM, Halves, Want, adjoint, left_vectors
@@ -25,24 +26,24 @@ def rank_one_split(source: Source, A: int, D: int, want: Want, mirrored: bool) -
     With an error allowed, rank one is tried where it is expected, and kept if it is enough.
     """
     expected = want.rank == 1 or (want.error is not None and want.guess == 1)
-    if not expected or (parts := _parts(source, A, D)) is None:
+    most = math.inf if want.rank == 1 or want.error is None else (1 - TRIM) * want.error**2
+    if not expected or (parts := _parts(source, A, D, most < math.inf)) is None:
         return None
     a, b, c, d = source.shape
     dtype = np.complex128 if source.dtype.kind == "c" else np.float64
-    left, right = np.empty((a, b // D, A, D, d), dtype), np.empty((a, A, D, c // A, d), dtype)
+    left, right = empty((a, b // D, A, D, d), dtype), empty((a, A, D, c // A, d), dtype)
     U = left.transpose(0, 2, 3, 4, 1)[..., None]
     V = right.transpose(0, 1, 2, 4, 3)[..., None, :]
-    facts = np.empty((a, A, D, d, 4, 1))
-    most = math.inf if want.rank == 1 or want.error is None else (1 - TRIM) * want.error**2
+    planes = np.empty((4, a, A, D, d))
+    facts = planes.transpose(1, 2, 3, 4, 0)[..., None]
     spent = 0.0
     for at, T, exponent in parts:
         _by_kernel(T, U[at], V[at], facts[at], mirrored, exponent)
         _settle(T, U[at], V[at], facts[at][..., 0], mirrored, exponent)
-        spent += float(facts[at][..., 1, 0].sum()) if most < math.inf else 0.0
+        spent += float(planes[1][at].sum()) if most < math.inf else 0.0
         if spent > most:
             return None
-    flat = facts.reshape(-1, 4)
-    kept, tail, lower, turn = map(float, np.ascontiguousarray(flat.T).sum(axis=-1))  # pairwise
+    kept, tail, lower, turn = map(float, planes.reshape(4, -1).sum(axis=-1))  # pairwise
     return Halves(
         left.reshape(a, b // D, A, D * d),
         right.reshape(a * A, D, c // A, d),
@@ -59,12 +60,15 @@ def measures(source: Matrix, A: int, D: int, rank: int | None) -> bool:
     return rank == 1 and _parts(source, A, D) is not None
 
 
-def _parts(source: Source, A: int, D: int) -> Iterable[Part] | None:
-    """The blocks: in place where the kernel takes them so, else chunk by chunk in double."""
+def _parts(source: Source, A: int, D: int, soon: bool = False) -> Iterable[Part] | None:
+    """The blocks: in place where the kernel takes them so, else chunk by chunk in double.
+
+    `soon`: a few first, so that it is soon seen whether rank one will do.
+    """
     if not isinstance(source, Values | Matrix | Blocks) or 0 in source.shape:
         return None
     if (found := source.blocks(A, D)) is not None and _in_place(found[0]):
-        return _divided(*found)
+        return _divided(*found) if soon else [((slice(None),) * 3, *found)]
     _, b, c, _ = source.shape
     wide = sorted((b // D, c // A))
     if kernels.split_obstacle(np.empty((1, 1, 1, 1, *wide), source.dtype)) is not None:
@@ -79,7 +83,7 @@ def _in_place(T: np.ndarray) -> bool:
 
 
 def _divided(T: np.ndarray, exponent: int) -> Iterator[Part]:
-    """A few of the blocks, then all others: so that it is soon seen whether rank one will do."""
+    """A few of the blocks, then all others."""
     a, A, D = T.shape[:3]
     some = A // 16
     for classes in (slice(0, some), slice(some, A)):
@@ -102,7 +106,10 @@ def _settle(
     T: np.ndarray, U: np.ndarray, V: np.ndarray, facts: np.ndarray, mirrored: bool, exponent: int
 ) -> None:
     """By LAPACK, the blocks for which the iteration could not prove its leading energy."""
-    which = np.argwhere(facts[..., 2] < 0)
+    open_ = facts[..., 2] < 0
+    if not open_.any():
+        return
+    which = np.argwhere(open_)
     step = max(1, CHUNK // (T.shape[-1] * T.shape[-2]))
     for start in range(0, len(which), step):
         at = tuple(which[start : start + step].T)

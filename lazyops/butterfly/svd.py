@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..kernels.memory import empty
 from .splits import Index
 
 SMALL = 16  # up to this many singular values LAPACK is as fast as a sketch
@@ -94,6 +95,13 @@ class Halves:
     norm: float | None = None
 
 
+def like(V: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """An empty array of the shape and the memory order of `V`."""
+    order = sorted(range(V.ndim), key=lambda axis: -abs(V.strides[axis]))
+    found = empty(tuple(V.shape[axis] for axis in order), dtype)
+    return found.transpose(np.argsort(order))
+
+
 def adjoint(T: np.ndarray) -> np.ndarray:
     """Conjugate transpose of each block."""
     return T.swapaxes(-1, -2).conj() if T.dtype.kind == "c" else T.swapaxes(-1, -2)
@@ -138,7 +146,9 @@ def orthonormal_columns(T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def times_triangle(R: np.ndarray, V: np.ndarray) -> np.ndarray:
     """``R @ V`` of every block; one number per block needs no matrix product."""
-    return R * V if R.shape[-1] == 1 else R @ V
+    if R.shape[-1] != 1:
+        return R @ V
+    return np.multiply(R, V, out=like(V, np.result_type(R, V)))
 
 
 def singular_values(T: np.ndarray) -> np.ndarray:

@@ -31,6 +31,14 @@ struct Split {
   int exponent;
 };
 
+void write(const Split& g, const Facts& f, I i, I j, I k, I l) {
+  char* to = g.facts.at(i, j, k, l);
+  for (const double x : {f.energy, f.tail, f.lower, f.turn}) {
+    *reinterpret_cast<double*>(to) = x;
+    to += g.facts.stride[4];
+  }
+}
+
 // Power of two that brings the largest number of the block to [1/2, 1); NONE: zeros, BAD: not finite
 constexpr int NONE = 1 << 20, BAD = NONE + 1;
 template <class S, int P>
@@ -150,11 +158,9 @@ struct RowsPart {
     for (I l = 0; l < g.t.shape[5]; ++l)
       for (int p = 0; p < P; ++p)
         reinterpret_cast<double*>(right + l * g.right.stride[5])[p] = m.right[p * m.c + l];
-    double* out = reinterpret_cast<double*>(g.facts.at(a.i, a.j + s, a.k + k, a.l));
-    out[0] = f.energy * by * by;
-    out[1] = f.tail * by * by;
-    out[2] = f.lower < 0 ? -1 : f.lower * by * by;
-    out[3] = f.turn * by * by;
+    const double by2 = by * by;
+    write(g, {f.energy * by2, f.tail * by2, f.lower < 0 ? -1 : f.lower * by2, f.turn * by2},
+          a.i, a.j + s, a.k + k, a.l);
   }
 
   void flush(const At& a) {
@@ -233,7 +239,7 @@ void lanes_part(const Split& g, I first, I last, void* memory) {
         for (int p = 0; p < P; ++p) reinterpret_cast<double*>(u + j * one.stride[row])[p] = m.u[j * P + p][n];
       for (I l = 0; l < m.c; ++l)
         for (int p = 0; p < P; ++p) reinterpret_cast<double*>(w + l * two.stride[column])[p] = m.w[l * P + p][n];
-      std::memcpy(g.facts.at(k[0], k[1], k[2], k[3]), &facts[n], sizeof(Facts));
+      write(g, facts[n], k[0], k[1], k[2], k[3]);
     }
   }
 }
@@ -272,7 +278,7 @@ Outcome check(const PyBuffer& t, const PyBuffer& left, const PyBuffer& right, co
     return bad_sizes;
   const I part = type == Type::f32 || type == Type::c64 ? 4 : 8;
   const bool ordered = whole_numbers(t, part) && whole_numbers(left, 8) && whole_numbers(right, 8) &&
-                       whole_numbers(facts, 8) && facts.strides[4] == 8;
+                       whole_numbers(facts, 8);
   return ordered ? done : bad_order;
 }
 
