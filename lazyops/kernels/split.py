@@ -11,11 +11,12 @@ import numpy as np
 
 from . import cpu
 
-__all__ = ["ONE_LANE", "TALLEST", "obstacle", "rank_one"]
+__all__ = ["NEAR", "ONE_LANE", "TALLEST", "obstacle", "rank_one"]
 
 MIRRORED = 1
 TALLEST = 512  # rows of a block: its Gram matrix is held
 LARGEST = 1 << 20  # entries of a block: a thread holds some of them in cache
+NEAR = 3e-4  # of a squared error: so far above the smallest one it may be (NEAR in split_rows.h)
 ONE_LANE = 1024  # entries of a block up to which it is one lane of many, in double precision
 
 
@@ -52,8 +53,9 @@ def rank_one(
         float64 or complex128, written.
     facts : float64 array of shape (a, A, D, d, 4, 1)
         Written: ``|left right|^2``; the squared error; what the smallest possible one is proven to
-        reach, or -1 where nothing could be proven; ``|u u^H T - T v v^H|^2`` at most, with the unit
-        vectors ``u`` of `left` and ``v`` of `right`.  All NaN for a block that is not finite.
+        reach (no less than ``1 - NEAR`` of it), or -1 where that could not be proven;
+        ``|u u^H T - T v v^H|^2`` at most, with the unit vectors ``u`` of `left` and ``v`` of
+        `right`.  All NaN for a block that is not finite.
     mirrored : bool
         `right` has norm 1 instead of `left`.
 

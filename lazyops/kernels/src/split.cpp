@@ -176,10 +176,10 @@ struct RowsPart {
   }
 };
 
-// f(first, last, memory) over parts of the tasks; whether there was memory
+// f(first, last, memory) over parts of the tasks, `ns` a number; whether there was memory
 template <class F>
-bool shared(const Split& g, I tasks, I bytes, const F& f) {
-  const double ns = 0.4 * double(g.t.grid()) * double(g.t.shape[4] * g.t.shape[5]);
+bool shared(const Split& g, I tasks, double each, I bytes, const F& f) {
+  const double ns = each * double(g.t.grid()) * double(g.t.shape[4] * g.t.shape[5]);
   std::atomic<bool> good{true};
   share(tasks, team_for(ns), [&](I first, I last) {
     thread_local Scratch own;
@@ -195,7 +195,7 @@ bool by_rows(const Split& g) {
   const View& t = g.t;
   const I size = t.shape[5] * P * I(sizeof(S));
   const I strip = t.stride[1] == size ? std::max<I>(1, 1024 / size) : 1;
-  return shared(g, RowsPart<S, P>::groups(g, strip), RowsPart<S, P>::bytes(g, strip),
+  return shared(g, RowsPart<S, P>::groups(g, strip), 0.3 * P, RowsPart<S, P>::bytes(g, strip),
                 [&](I first, I last, void* m) { RowsPart<S, P>(g, strip, m)(first, last); });
 }
 
@@ -248,7 +248,7 @@ template <int P>
 bool by_lanes(const Split& g) {
   const I b = g.t.shape[4], c = g.t.shape[5], W = width<double>;
   const I bytes = std::max(LaneBlocks<P>::bytes(b, c), LaneBlocks<P>::bytes(c, b));
-  return shared(g, (g.t.grid() + W - 1) / W, bytes, [&](I first, I last, void* m) {
+  return shared(g, (g.t.grid() + W - 1) / W, 2.0 * P, bytes, [&](I first, I last, void* m) {
     lanes_part<P>(g, first, last, m);
   });
 }

@@ -203,7 +203,16 @@ struct LaneBlocks {
     const V one = Lane<double>::splat(1), energy = start();
     bool settled = false;
     for (int s = 0; s < MOST_STEPS && !settled; ++s) settled = step(energy);
-    const V most = settled ? one + one : powers(energy > V{} ? energy : one);
+    V most = one + one;
+    if (!settled) most = powers(energy > V{} ? energy : one);
+    if (!finish(energy, most, facts) && settled) finish(energy, powers(energy > V{} ? energy : one), facts);
+  }
+
+  // The halves by the direction v, and what is known of them, sigma_1^2 <= most * energy among it;
+  // whether all lanes are proven.
+  bool finish(V energy, V most, Facts* facts) const {
+    const V one = Lane<double>::splat(1);
+    bool proven = true;
     gram();
     const V rho = squares(u, b), by = one / root(rho > V{} ? rho : one);
     times(u, b, by);
@@ -216,8 +225,9 @@ struct LaneBlocks {
       facts[j] = {kept[j], rest[j], std::max(rest[j] - std::max(over, 0.0), 0.0),
                   rest[j] * gain / kept[j]};
       if (!(energy[j] > 1e-200 && energy[j] < 1e200)) special(j, energy[j], facts[j]);
-      else if (!(over <= EXACT * whole)) facts[j].lower = -1;
+      else if (!(over <= EXACT * whole)) facts[j].lower = -1, proven = false;
     }
+    return proven;
   }
 
   // Squared error above the smallest possible, at most: Kato-Temple, as in split_rows.h.
