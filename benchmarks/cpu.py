@@ -65,12 +65,13 @@ def one_vector(limits, sizes):
         B = C @ lo.Permutation.bit_reversal(n)
         x, c, d, z = (normal(n, t) for t in ("float32", "complex64", "float64", "complex128"))
         H = A.H
-        A @ x, D @ d
+        A @ x, D @ d, Z @ z
         calls = {
             "lazyops": lambda: A @ x, "adjoint": lambda: H @ x, "csr": csr_chain(A, x),
             "fft": lambda: scipy.fft.fft(c), "complex64": lambda: B @ c,
             "float64": lambda: D @ d, "complex128": lambda: Z @ z,
             "read": limits.read(packed(A)), "read64": limits.read(packed(D)),
+            "read128": limits.read(packed(Z)),
         }  # fmt: skip
         t = timed(calls)
         what = f"dyadic 2^{L}, one vector"
@@ -95,19 +96,18 @@ def one_vector(limits, sizes):
             row(what, "complex128 / complex64", t["complex128"] / t["complex64"], 2.2, False)
         elif L > 12:
             row(what, "read of the same bytes / float64", t["read64"] / t["float64"], 0.7, True)
+            share = t["read128"] / t["complex128"]
+            row(what, "read of the same bytes / complex128", share, 0.7, True)
         others(A, x, n, what)
         few_columns(A, n, what)
         gc.collect()
 
 
 def others(A, x, n, what):
-    """lazylinop, pyfaust and torch, where they are installed, up to 2^16: rounds of their own.
+    """lazylinop, pyfaust and torch, where they are installed: each beside lazyops alone.
 
-    Their threads spin on after a product and would slow every other call; lazyops is timed again
-    among them, and the ratios are of these rounds.
+    Their threads spin on after a product and would slow every other call.
     """
-    if n > 1 << 16:
-        return
     want, calls = A @ x, {}
     # lazylinop.butterfly imports psutil and pandas, which its package does not ask for
     if all(map(importlib.util.find_spec, ("lazylinop", "psutil", "pandas"))):
@@ -127,12 +127,11 @@ def others(A, x, n, what):
         calls["torch einsum"] = lambda: _einsum(torch, values, torch.from_numpy(x))
     for name, f in calls.items():
         np.testing.assert_allclose(np.asarray(f()), want, atol=1e-4, err_msg=name)
-    if not calls:
-        return
-    t = timed({"lazyops": lambda: A @ x, **calls})
-    show(f"{what}, beside other packages", t)
-    if "lazylinop" in t:
-        row(what, "lazylinop / float32", t["lazylinop"] / t["lazyops"], 60, True)
+    for name, f in calls.items():
+        t = timed({"lazyops": lambda: A @ x, name: f})
+        show(f"{what}, beside {name}", t)
+        if name == "lazylinop":
+            row(what, "lazylinop / float32", t["lazylinop"] / t["lazyops"], 60, True)
 
 
 def _einsum(torch, values, y):
@@ -143,9 +142,10 @@ def _einsum(torch, values, y):
 
 
 def few_columns(A, n, what):
-    xs = {k: normal((n, k), "float32") for k in (1, 2, 8, 16)}
+    counts = (2, 3, 5, 8, 9, 12, 16)
+    xs = {k: normal((n, k), "float32") for k in (1, *counts)}
     t = timed({k: (lambda x=x: A @ x) for k, x in xs.items()}, 1.0)
-    for k in (2, 8, 16):
+    for k in counts:
         row(what, f"{k} columns / one", t[k] / t[1], k, False)
 
 
@@ -190,11 +190,26 @@ def monarch(limits):
 
         lazy = lambda one=one: one @ x
         t = timed({"lazyops": lazy, "peak": limits.peak})
-        blas = timed({"lazyops": lazy, "numpy": batched})
+        blas = timed({"lazyops": lazy, "numpy": batched, **_bmm(blocks, x, (a, c, d))})
         what = f"Monarch {tuple(f.pattern)}, 256 columns"
-        show(what, {**t, "numpy": blas["numpy"]})
+        show(what, {**t, **{f"{name}, beside BLAS": s for name, s in blas.items()}})
         share = 2 * f.pattern.entries * 256 / t["lazyops"] / (limits.peak_flops / t["peak"])
         row(what, "of multiply-add peak", share, 0.6, True)
+
+
+def _bmm(blocks, x, sizes):
+    """Batched products by torch, where it is installed."""
+    if not importlib.util.find_spec("torch"):
+        return {}
+    import torch
+
+    a, c, d = sizes
+    values, z = torch.from_numpy(blocks.reshape(a * d, *blocks.shape[2:])), torch.from_numpy(x)
+
+    def run():
+        return torch.bmm(values, z.reshape(a, c, d, -1).transpose(1, 2).reshape(a * d, c, -1))
+
+    return {"torch bmm": run}
 
 
 def mixed():
@@ -239,7 +254,8 @@ def main():
     jobs = {
         "vector": lambda: one_vector(limits, (12, 14, 16) if quick else (12, 14, 16, 18, 20)),
         "batch": lambda: batches(limits, [(12, 256), (14, 32)] if quick else
-                                 [(12, 256), (14, 256), (16, 256), (16, 32), (18, 32), (18, 256)]),
+                                 [(12, 256), (14, 256), (16, 256), (16, 32), (18, 32), (18, 256),
+                                  (20, 256)]),
         "monarch": lambda: monarch(limits), "mixed": mixed, "small": small,
     }  # fmt: skip
     for name, job in jobs.items():

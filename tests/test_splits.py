@@ -5,7 +5,11 @@ import math
 
 import numpy as np
 import pytest
+import scipy.linalg
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from lazyops.butterfly import factorize
 from lazyops.butterfly.hierarchical import Cores, padded
 from lazyops.butterfly.orders import balanced, splits_in_order
 from lazyops.butterfly.splits import (
@@ -23,6 +27,7 @@ from lazyops.butterfly.splits import (
     right_blocks,
     spread,
 )
+from lazyops.butterfly.svd import adjoint, singular_values, triangle
 from lazyops.pattern import Chain, Pattern
 
 PAIRS = [
@@ -164,3 +169,25 @@ def test_padding_with_zeros_keeps_the_product():
     assert [w.shape for w in wide] == list(large)
     product = np.linalg.multi_dot([dense(v) for v in values])
     np.testing.assert_allclose(np.linalg.multi_dot([dense(w) for w in wide]), product, atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 700), st.integers(1, 4), st.booleans(), st.integers(0, 99))
+def test_triangles_of_long_blocks(b, c, complex_, seed):
+    """``R^H R = T^H T`` whatever the pieces (Higham, Theorem 19.4: ``gamma_bc`` for each QR)."""
+    rng = np.random.default_rng(seed)
+    T = rng.standard_normal((3, b, c)) + (1j * rng.standard_normal((3, b, c)) if complex_ else 0)
+    R = triangle(T)
+    assert R.shape == (3, min(b, c), c)
+    assert (np.tril(R, -1) == 0).all()
+    gap = np.linalg.norm(adjoint(R) @ R - adjoint(T) @ T, axis=(1, 2))
+    assert (gap <= 8 * b * c * 2.0**-53 * np.linalg.norm(T, axis=(1, 2)) ** 2).all()
+
+
+def test_long_sums_of_equal_terms_keep_their_accuracy():
+    T = np.ones((1, 2**14, 2)) * [1.0, -1.0]
+    s = singular_values(T)[0]
+    assert abs(s[0] / 2**7.5 - 1) <= 8 * 2.0**-53
+    assert s[1] <= 8 * 2.0**-53 * s[0]  # in one piece: 1e-14
+    found = factorize(scipy.linalg.hadamard(4096).astype(float), order="left-to-right")
+    assert found.relative_error <= 2e-15

@@ -25,6 +25,7 @@ FEW = 8  # columns up to which lanes are blocks; beyond, they are columns
 WASTE = 4.0  # padding of lanes from which a lone factor is left to the single-factor kernel
 PIECE = 512  # bytes side by side in memory that are worth having
 DTYPES = cpu.DTYPES.split(", ")
+TAKEN = "fdFD"  # their characters, in either order of bytes
 ndarray, empty = np.ndarray, np.empty
 
 
@@ -45,7 +46,7 @@ def obstacle(stages: Sequence[Stage], like: Any) -> str | None:
         for array in (s.values, s.index):
             if array is not None and not isinstance(array, ndarray):
                 return "it takes NumPy arrays"
-        if s.values is not None and s.values.dtype.name not in DTYPES:
+        if s.values is not None and s.values.dtype.char not in TAKEN:
             return f"it takes values among {cpu.DTYPES}, got {s.values.dtype}"
         if s.values is not None and not s.values.size:
             return "there is nothing to multiply"
@@ -162,13 +163,8 @@ def one(stage: Stage, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
 def plan(stages: Sequence[Stage], like: np.ndarray) -> Plan:
     """A plan of ``stages[0] @ stages[1] @ ...`` for arrays of the dtype, width and order of `like`.
 
-    Raises
-    ------
-    ValueError
-        Where there is an `obstacle`.
+    For stages without an `obstacle`, which the caller has asked about.
     """
-    if (why := obstacle(stages, like)) is not None:
-        raise ValueError(f"the chain kernel cannot run: {why}")
     name = result_dtype(stages, like.dtype.name)
     together, turned = shape_class(like.shape[1], like.strides, like.itemsize)
     kind = class_of(name if is_complex(stages) else _array.real_dtype(name), together, turned)

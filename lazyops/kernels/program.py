@@ -51,7 +51,7 @@ def parts_of(group: Group, kind: Class) -> list[Part]:
     # diagonals and scalars stay as they act: the kernel takes care of the direction
     stages = [s.conjugated(conj) if s.pattern is not None else s for s in stages]
     at = [i for i, s in enumerate(stages) if s.pattern is not None]
-    runs = cut([stages[i].pattern for i in at], kind)
+    runs = cut(tuple(stages[i].pattern for i in at), kind)
     found = []
     for run in runs:
         lo = 0 if run.start == 0 else at[run.start]

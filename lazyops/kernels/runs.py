@@ -81,11 +81,12 @@ class Run(NamedTuple):
 
 MOVE = 8.0  # one vector: cost of a number gathered or scattered, in numbers streamed
 L1, L2 = 32 << 10, 512 << 10  # bytes: a tile in L1; a tile and its values' stream in L2
-SPILL = 0.05  # part by which each doubling of a tile beyond L1 slows its stages
+SPILL = 0.05  # part by which each doubling of a tile beyond half of L1 slows its stages
 BATCH_TILE = 32 << 10  # bytes of one block and one vector of columns, from which stages slow down
 
 
-def cut(patterns: Sequence[Pattern], kind: Class) -> list[Run]:
+@functools.lru_cache(1024)
+def cut(patterns: tuple[Pattern, ...], kind: Class) -> list[Run]:
     """The cheapest cut, by dynamic programming over all runs; what is applied first in front."""
     n = len(patterns)
     best: list[tuple[float, list[Run]]] = [(0.0, [])]
@@ -131,7 +132,7 @@ def run_cost(run: Run, patterns: Sequence[Pattern], kind: Class) -> float:
     tiles = -(-run.blocks // kind.lanes)
     padding = tiles * kind.lanes / run.blocks
     tile = run.rows * kind.lanes * number
-    slow = 1 + SPILL * max(0, (tile // (2 * L1)).bit_length()) + (4 if tile > L2 else 0)
+    slow = 1 + SPILL * (tile // (L1 // 2)).bit_length() + (4 if tile > L2 else 0)
     return entries * padding * slow + MOVE * (m + n) * padding + 64 * kind.lanes
 
 

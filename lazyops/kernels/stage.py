@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._array import is_complex_name, join_dtypes, with_complex
+from .._array import join_dtypes, with_complex
 from ..pattern import Pattern
 
 __all__ = ["Group", "Stage", "groups", "result_dtype"]
@@ -130,20 +130,17 @@ def _joined(found: list[Group], after: np.ndarray | None) -> list[Group]:
 
 def result_dtype(stages: Sequence[Stage], x: str) -> str:
     """Name of the dtype of the product for an `x` of dtype `x`; Python scalars are weak."""
-    for s in stages:
-        if s.values is not None:
-            x = join_dtypes(x, s.values.dtype.name)
-        if isinstance(s.scale, np.generic):
-            x = join_dtypes(x, s.scale.dtype.name)
-        elif isinstance(s.scale, complex):
-            x = with_complex(x)
-    return x
+    # every dtype once: its name costs a microsecond
+    arrays = dict.fromkeys(s.values.dtype for s in stages if s.values is not None)
+    for dtype in (*arrays, *(s.scale.dtype for s in stages if isinstance(s.scale, np.generic))):
+        x = join_dtypes(x, dtype.name)
+    return with_complex(x) if any(isinstance(s.scale, complex) for s in stages) else x
 
 
 def is_complex(stages: Sequence[Stage]) -> bool:
     """Whether a value or a scalar is complex: if none is, complex `x` is twice as many columns."""
     return any(
-        (s.values is not None and is_complex_name(s.values.dtype.name))
+        (s.values is not None and s.values.dtype.kind == "c")
         or isinstance(s.scale, (complex, np.complexfloating))
         for s in stages
     )

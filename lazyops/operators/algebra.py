@@ -179,10 +179,10 @@ class Sum(LinearOperator):
         y = yield self.terms[0], x
         if len(self.terms) == 1:
             return y
-        y = y + (yield self.terms[1], x)  # new memory, whatever the terms gave back
-        for term in self.terms[2:]:
-            t = yield term, x
-            y = _accumulate(y, t)
+        new = self.terms[0].makes_new  # else it may be x itself, or memory that the term keeps
+        for term in self.terms[1:]:
+            y = _accumulate(y, (yield term, x), new)
+            new = True
         return y
 
     def _adjoint(self, *adjoints):
@@ -226,8 +226,9 @@ def _leaves_only(op: LinearOperator) -> bool:
     return op._all_leaves if isinstance(op, Product) else not op._is_composite
 
 
-def _accumulate(y: Array, t: Array) -> Array:
-    if is_numpy(y) and y.dtype == np.result_type(y, t):
+def _accumulate(y: Array, t: Array, new: bool) -> Array:
+    """y + t, in y itself where that is `new` memory of an array of NumPy."""
+    if new and is_numpy(y) and y.dtype == np.result_type(y, t):
         y += t
         return y
     return y + t

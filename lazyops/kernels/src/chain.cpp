@@ -238,13 +238,15 @@ struct Execution {
 
   // One vector, or a few: lanes are blocks.
   bool vector() {
-    const size_t half = size_t(h.mid) * k * P;
+    // columns a power of two apart would fall into one set of a cache
+    const I column = h.mid * P + 4 * E;
+    const size_t half = size_t(column) * k;
     T* mid = nullptr;
     if (h.runs > 1 && !(mid = static_cast<T*>(between.of(2 * half * sizeof(T))))) return false;
     for (I q = 0; q < h.runs; ++q) {
       const Run& r = runs[q];
-      const Grid<const T> in = q == 0 ? x : Grid<const T>{mid + ((q - 1) & 1) * half, P, h.mid * P};
-      const Grid<T> out = q + 1 == h.runs ? y : Grid<T>{mid + (q & 1) * half, P, h.mid * P};
+      const Grid<const T> in = q == 0 ? x : Grid<const T>{mid + ((q - 1) & 1) * half, P, column};
+      const Grid<T> out = q + 1 == h.runs ? y : Grid<T>{mid + (q & 1) * half, P, column};
       const Cut cut = cut_of<T, P>(r, k, h);
       share((r.lanes + W - 1) / W, team, [&](I from, I to) {
         T* w = tile_memory(cut.scratch);

@@ -42,65 +42,118 @@ struct Tile {
 
   // ---- vector form: lanes l0 .. l0 + n, units = columns u0 .. u0 + units ------------------
 
+  // Columns side by side (an array in C order) are M = units * P reals for each number: with a
+  // power of two of them whole vectors are moved, and told apart in registers.
+
   static void gather(const Side& s, Grid<const T> g, I l0, I n, I u0, I units, T* w, bool conj) {
-    const bool full = n == W && g.step == P;
-    for (I u = 0; u < units; ++u) {
-      const T* x = g.p + (u0 + u) * g.column;
-      T* out = w + u * E;
-      const I row = units * E;
-      if (full && s.mode == LANES) gather_lanes(s, x + s.lane[l0] * P, out, row, conj);
-      else if (full && s.mode == ROWS) gather_rows(s, x, l0, out, row, conj);
-      else gather_each(s, x, g.step, l0, n, out, row, conj);
-    }
+    const I m = together(g.step, g.column, n, u0, units);
+    if (m == P && fast<P>(s)) gather_side<P>(s, g, l0, u0, units, w, conj);
+    else if (m == 2 * P && fast<2 * P>(s)) gather_side<2 * P>(s, g, l0, u0, units, w, conj);
+    else if (m == 4 * P && fast<4 * P>(s)) gather_side<4 * P>(s, g, l0, u0, units, w, conj);
+    else if (m == 8 * P && fast<8 * P>(s)) gather_side<8 * P>(s, g, l0, u0, units, w, conj);
+    else
+      for (I u = 0; u < units; ++u)
+        gather_each(s, g.p + (u0 + u) * g.column, g.step, l0, n, w + u * E, units * E, conj);
   }
 
   static void scatter(const Side& s, Grid<T> g, I l0, I n, I u0, I units, const T* w, bool conj) {
-    const bool full = n == W && g.step == P;
-    for (I u = 0; u < units; ++u) {
+    const I m = together(g.step, g.column, n, u0, units);
+    if (m == P && fast<P>(s)) scatter_side<P>(s, g, l0, u0, units, w, conj);
+    else if (m == 2 * P && fast<2 * P>(s)) scatter_side<2 * P>(s, g, l0, u0, units, w, conj);
+    else if (m == 4 * P && fast<4 * P>(s)) scatter_side<4 * P>(s, g, l0, u0, units, w, conj);
+    else if (m == 8 * P && fast<8 * P>(s)) scatter_side<8 * P>(s, g, l0, u0, units, w, conj);
+    else
+      for (I u = 0; u < units; ++u)
+        scatter_each(s, g.p + (u0 + u) * g.column, g.step, l0, n, w + u * E, units * E, conj);
+  }
+
+  // Reals of a number and of its neighbours in other columns that come with it; 0: one by one.
+  static INLINE I together(I step, I column, I n, I u0, I units) {
+    if (n != W) return 0;
+    if (step == P) return P;
+    return column == P && u0 == 0 && step == units * P ? step : 0;
+  }
+
+  // A chunk of rows that are neighbours is W / M numbers.
+  template <int M>
+  static INLINE bool fast(const Side& s) {
+    return s.mode == LANES || (s.mode == ROWS && M <= W);
+  }
+
+  template <int M>
+  static void gather_side(const Side& s, Grid<const T> g, I l0, I u0, I units, T* w, bool conj) {
+    const I row = units * E;
+    for (I u = 0; u < units; u += M / P) {
+      const T* x = g.p + (u0 + u) * g.column;
+      if (s.mode == LANES) gather_lanes<M>(s, x + s.lane[l0] * M, w + u * E, row, conj);
+      else if constexpr (M <= W) gather_rows<M>(s, x, l0, w + u * E, row, conj);
+    }
+  }
+
+  template <int M>
+  static void scatter_side(const Side& s, Grid<T> g, I l0, I u0, I units, const T* w, bool conj) {
+    const I row = units * E;
+    for (I u = 0; u < units; u += M / P) {
       T* y = g.p + (u0 + u) * g.column;
-      const T* in = w + u * E;
-      const I row = units * E;
-      if (full && s.mode == LANES) scatter_lanes(s, y + s.lane[l0] * P, in, row, conj);
-      else if (full && s.mode == ROWS) scatter_rows(s, y, l0, in, row, conj);
-      else scatter_each(s, y, g.step, l0, n, in, row, conj);
+      if (s.mode == LANES) scatter_lanes<M>(s, y + s.lane[l0] * M, w + u * E, row, conj);
+      else if constexpr (M <= W) scatter_rows<M>(s, y, l0, w + u * E, row, conj);
     }
   }
 
+  template <int M>
   static void gather_lanes(const Side& s, const T* x, T* w, I row, bool conj) {
-    for (I r = 0; r < s.rows; ++r) put(w + r * row, planar(x + s.row[r] * P, conj));
+    for (I r = 0; r < s.rows; ++r) {
+      Vec<T> q[M];
+#pragma GCC unroll 16
+      for (int m = 0; m < M; ++m) q[m] = Lane<T>::load(x + s.row[r] * M + m * W);
+      apart<T, M>(q);
+#pragma GCC unroll 16
+      for (int m = 0; m < M; ++m) Lane<T>::store(w + r * row + m * W, part(q[m], m, conj));
+    }
   }
 
+  template <int M>
   static void scatter_lanes(const Side& s, T* y, const T* w, I row, bool conj) {
-    for (I r = 0; r < s.rows; ++r) pairs(y + s.row[r] * P, get<T, P>(w + r * row), conj);
+    for (I r = 0; r < s.rows; ++r) {
+      Vec<T> q[M];
+#pragma GCC unroll 16
+      for (int m = 0; m < M; ++m) q[m] = part(Lane<T>::load(w + r * row + m * W), m, conj);
+      mixed<T, M>(q);
+#pragma GCC unroll 16
+      for (int m = 0; m < M; ++m) Lane<T>::store(y + s.row[r] * M + m * W, q[m]);
+    }
   }
 
+  template <int M>
   static void gather_rows(const Side& s, const T* x, I l0, T* w, I row, bool conj) {
-    for (I r = 0; r < s.rows; r += W / P) {
+    for (I r = 0; r < s.rows; r += W / M) {
       Vec<T> q[W];
 #pragma GCC unroll 16
       for (int j = 0; j < W; ++j)
-        q[j] = Lane<T>::load(x + (s.lane[l0 + j] + s.row[s.pick[r]]) * P);
+        q[j] = Lane<T>::load(x + (s.lane[l0 + j] + s.row[s.pick[r]]) * M);
       transpose<T>(q);
 #pragma GCC unroll 16
       for (int j = 0; j < W; ++j)
-        Lane<T>::store(w + s.pick[r + j / P] * row + (j % P) * W, P == 2 && (j & 1) && conj ? -q[j] : q[j]);
+        Lane<T>::store(w + s.pick[r + j / M] * row + (j % M) * W, part(q[j], j, conj));
     }
   }
 
+  template <int M>
   static void scatter_rows(const Side& s, T* y, I l0, const T* w, I row, bool conj) {
-    for (I r = 0; r < s.rows; r += W / P) {
+    for (I r = 0; r < s.rows; r += W / M) {
       Vec<T> q[W];
 #pragma GCC unroll 16
-      for (int j = 0; j < W; ++j) {
-        q[j] = Lane<T>::load(w + s.pick[r + j / P] * row + (j % P) * W);
-        if (P == 2 && (j & 1) && conj) q[j] = -q[j];
-      }
+      for (int j = 0; j < W; ++j)
+        q[j] = part(Lane<T>::load(w + s.pick[r + j / M] * row + (j % M) * W), j, conj);
       transpose<T>(q);
 #pragma GCC unroll 16
       for (int j = 0; j < W; ++j)
-        Lane<T>::store(y + (s.lane[l0 + j] + s.row[s.pick[r]]) * P, q[j]);
+        Lane<T>::store(y + (s.lane[l0 + j] + s.row[s.pick[r]]) * M, q[j]);
     }
   }
+
+  // Real number j of those side by side: every other one of complex numbers is imaginary.
+  static INLINE Vec<T> part(Vec<T> v, int j, bool conj) { return P == 2 && (j & 1) && conj ? -v : v; }
 
   static void gather_each(const Side& s, const T* x, I step, I l0, I n, T* w, I row, bool conj) {
     for (I r = 0; r < s.rows; ++r) {
@@ -136,20 +189,23 @@ struct Tile {
     INLINE I place(I r, I b) const { return b * block + (pad ? padded(r) : r) * units * E; }
     INLINE I full() const { return count / W; }
   };
-  static constexpr I C = W / P;  // numbers in W reals
+  static constexpr I C = W / P;    // numbers in W reals
+  static constexpr I AHEAD = 8;    // rows that are asked for before they are read
 
   static void gather_columns(const Side& s, Grid<const T> g, const Batch& z, T* w) {
     const I full = g.column == P ? z.full() : 0;
     if (full < z.units && g.step == P && turned(s, z))
-      return each_square(s, z, [&](I r, I b, I dr, I db, I off, I u, I cols) {
-        turn_in(g.p + off * P + (z.c0 + u * W) * g.column, g.column, cols, z.conj, [&](I i) {
-          return w + z.place(r + i * dr, b + i * db) + u * E;
-        });
+      return each_square(s, z, [&](I at, I step, I off, I u, I cols) {
+        turn_in(g.p + off * P + (z.c0 + u * W) * g.column, g.column, cols, z.conj, w + at, step);
       });
     for (I r = 0; r < s.rows; ++r)
       for (I b = 0; b < z.n; ++b) {
         const T* x = g.p + offset(s, r, z.l0 + b) * g.step + z.c0 * g.column;
         T* out = w + z.place(r, b);
+        if (g.column == P && !s.index && r + AHEAD < s.rows) {
+          const T* next = x + (s.row[r + AHEAD] - s.row[r]) * g.step;
+          for (I q = 0; q < z.count * P; q += W) __builtin_prefetch(next + q);
+        }
         for (I u = 0; u < full; ++u) put(out + u * E, planar(x + u * E, z.conj));
         if (g.column == P && full < z.units) put(out + full * E, planar_first(x + full * E, z.count - full * W, z.conj));
         else for (I u = full; u < z.units; ++u)
@@ -166,10 +222,8 @@ struct Tile {
   static void scatter_columns(const Side& s, Grid<T> g, const Batch& z, const T* w, bool far) {
     const I full = g.column == P ? z.full() : 0;
     if (full < z.units && g.step == P && turned(s, z))
-      return each_square(s, z, [&](I r, I b, I dr, I db, I off, I u, I cols) {
-        turn_out(g.p + off * P + (z.c0 + u * W) * g.column, g.column, cols, z.conj, far, [&](I i) {
-          return w + z.place(r + i * dr, b + i * db) + u * E;
-        });
+      return each_square(s, z, [&](I at, I step, I off, I u, I cols) {
+        turn_out(g.p + off * P + (z.c0 + u * W) * g.column, g.column, cols, z.conj, far, w + at, step);
       });
     far = far && at_vector(g.p + z.c0 * g.column, g.step);
     for (I r = 0; r < s.rows; ++r)
@@ -192,20 +246,22 @@ struct Tile {
     return (s.mode == ROWS && s.rows % C == 0) || (s.mode == LANES && z.n % C == 0);
   }
 
-  // f(row, block, step of both, offset, unit, columns) for all squares of C numbers x W columns
+  // f(place in the tile, from number to number there, offset in memory, unit, columns) for all
+  // squares of C numbers x W columns; C divides CHUNK, so a square's rows are evenly spaced
   template <class F>
   static void each_square(const Side& s, const Batch& z, const F& f) {
+    static_assert(CHUNK % C == 0, "");
     const bool rows = s.mode == ROWS && s.rows % C == 0;
+    const I step = rows ? z.units * E : z.block;
     for (I u = 0; u < z.units; ++u) {
       const I cols = z.count - u * W < W ? z.count - u * W : W;
       for (I b = 0; b < z.n; b += rows ? 1 : C)
         for (I r = 0; r < s.rows; r += rows ? C : 1)
-          f(r, b, rows, !rows, s.row[r] + s.lane[z.l0 + b], u, cols);
+          f(z.place(r, b) + u * E, step, s.row[r] + s.lane[z.l0 + b], u, cols);
     }
   }
 
-  template <class F>
-  static INLINE void turn_in(const T* x, I column, I cols, bool conj, const F& to) {
+  static INLINE void turn_in(const T* x, I column, I cols, bool conj, T* w, I step) {
     Vec<T> q[W];
     if (cols == W) {
 #pragma GCC unroll 16
@@ -216,15 +272,14 @@ struct Tile {
     transpose<T>(q);
 #pragma GCC unroll 16
     for (int i = 0; i < W; ++i)
-      Lane<T>::store(to(i / P) + i % P * W, P == 2 && (i & 1) && conj ? -q[i] : q[i]);
+      Lane<T>::store(w + i / P * step + i % P * W, P == 2 && (i & 1) && conj ? -q[i] : q[i]);
   }
 
-  template <class F>
-  static INLINE void turn_out(T* y, I column, I cols, bool conj, bool far, const F& from) {
+  static INLINE void turn_out(T* y, I column, I cols, bool conj, bool far, const T* w, I step) {
     Vec<T> q[W];
 #pragma GCC unroll 16
     for (int i = 0; i < W; ++i) {
-      q[i] = Lane<T>::load(from(i / P) + i % P * W);
+      q[i] = Lane<T>::load(w + i / P * step + i % P * W);
       if (P == 2 && (i & 1) && conj) q[i] = -q[i];
     }
     transpose<T>(q);

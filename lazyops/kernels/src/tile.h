@@ -124,6 +124,45 @@ INLINE void transpose(Vec<T>* r) {
   }
 }
 
+// M vectors of memory, number j of which belongs to j % M, told apart; and back.
+template <class T, int M>
+INLINE void apart(Vec<T>* q) {
+  if constexpr (M > 1) {
+    Vec<T> even[M / 2], odd[M / 2];
+#pragma GCC unroll 8
+    for (int i = 0; i < M / 2; ++i) {
+      even[i] = Shuffle<T>::evens(q[2 * i], q[2 * i + 1]);
+      odd[i] = Shuffle<T>::odds(q[2 * i], q[2 * i + 1]);
+    }
+    apart<T, M / 2>(even);
+    apart<T, M / 2>(odd);
+#pragma GCC unroll 8
+    for (int i = 0; i < M / 2; ++i) {
+      q[2 * i] = even[i];
+      q[2 * i + 1] = odd[i];
+    }
+  }
+}
+
+template <class T, int M>
+INLINE void mixed(Vec<T>* q) {
+  if constexpr (M > 1) {
+    Vec<T> even[M / 2], odd[M / 2];
+#pragma GCC unroll 8
+    for (int i = 0; i < M / 2; ++i) {
+      even[i] = q[2 * i];
+      odd[i] = q[2 * i + 1];
+    }
+    mixed<T, M / 2>(even);
+    mixed<T, M / 2>(odd);
+#pragma GCC unroll 8
+    for (int i = 0; i < M / 2; ++i) {
+      q[2 * i] = Shuffle<T>::first(even[i], odd[i]);
+      q[2 * i + 1] = Shuffle<T>::second(even[i], odd[i]);
+    }
+  }
+}
+
 // The first n < W numbers; the others are 0 (load) or stay as they are in memory (store).
 template <class T>
 INLINE Vec<T> load_first(const T* p, I n) {
