@@ -11,11 +11,12 @@ from lazyops.butterfly import rank_one as rank_one_module
 from lazyops.butterfly.halves import split
 from lazyops.butterfly.splits import Matrix, Values
 from lazyops.butterfly.svd import Want
-from lazyops.kernels import cpu, num_threads, set_num_threads
+from lazyops.kernels import num_threads, set_num_threads, split_obstacle
 from lazyops.kernels.split import NEAR, ONE_LANE, TALLEST, obstacle, rank_one
 from lazyops.pattern import Chain
 
-pytestmark = pytest.mark.skipif(cpu.missing() is not None, reason="no compiled kernel")
+why = split_obstacle(np.zeros((1, 1, 1, 1, 2, 2)))
+pytestmark = pytest.mark.skipif(why is not None, reason=f"no compiled splits: {why}")
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 UNIT = 2.0**-53
