@@ -1,8 +1,18 @@
 """Lazy linear operators, written as algebra, run near the limit of the machine."""
 
+from .butterfly import Certificate as Certificate
 from .butterfly import Factorization as Factorization
+from .butterfly import FixedSupport as FixedSupport
+from .butterfly import Front as Front
+from .butterfly import canonical as canonical
+from .butterfly import certificate as certificate
 from .butterfly import factorize as factorize
+from .butterfly import fixed_support as fixed_support
+from .butterfly import may_lack_optimum as may_lack_optimum
+from .butterfly import recompress as recompress
 from .butterfly import relative_error as relative_error
+from .butterfly import same_up_to_scaling as same_up_to_scaling
+from .butterfly import tradeoff as tradeoff
 from .io import load as load
 from .io import save as save
 from .kernels import set_num_threads as set_num_threads
@@ -34,6 +44,11 @@ from .operators import vstack as vstack
 from .pattern import Chain as Chain
 from .pattern import Pattern as Pattern
 from .rewrite import simplify as simplify
+from .transforms import dct as dct
+from .transforms import dst as dst
+from .transforms import fft as fft
+from .transforms import hadamard as hadamard
+from .transforms import ifft as ifft
 from .versions import show_versions as show_versions
 
 __version__ = "0.1.0"

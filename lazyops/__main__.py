@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 OK, NOT_FOUND, BAD, INTERRUPTED = 0, 1, 2, 130
 
@@ -24,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.run(arguments)
     except KeyboardInterrupt:
-        sys.stderr.write("lazyops: interrupted\n")
+        kept = getattr(arguments, "resume", None)
+        more = f"; {kept} keeps the finished panels, the same command goes on from them"
+        sys.stderr.write(f"lazyops: interrupted{more if kept else ''}\n")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -36,6 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return refused(f"not enough memory: {error}")
     except ValueError as error:
         return refused(str(error))
+
+
+def entry() -> NoReturn:
+    """`main` for the shell; after an interrupt nothing that still computes is waited for."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code == INTERRUPTED:
+        os._exit(code)
+    sys.exit(code)
 
 
 def refused(why: str) -> int:
@@ -52,9 +64,24 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("-o", "--output", required=True, metavar="A.safetensors")
     one.add_argument("--tol", type=tolerance, help="relative error; 1e-6 (float32), 1e-10")
     one.add_argument(
+        "--max-entries",
+        type=int,
+        metavar="N",
+        help="instead of --tol: the least error with at most N stored numbers",
+    )
+    one.add_argument(
         "--chain",
-        choices=("square-dyadic", "monarch"),
-        help="its shape; without --tol of ranks one, whatever the error",
+        default="auto",
+        metavar="CHAIN",
+        help="auto (default), or a shape: square-dyadic, mixed-radix, monarch, monarch:p,q, "
+        "smallest:r, or its patterns a,b,c,d;a,b,c,d;...; without --tol its ranks, whatever the "
+        "error",
+    )
+    one.add_argument(
+        "--order",
+        metavar="ORDER",
+        help="of the splits: balanced (default), left-to-right, right-to-left; with a --chain also "
+        "its junctions, 2,1,3, or a tree of its factors, (1,2),(3,4)",
     )
     one.add_argument(
         "--resume",
@@ -97,8 +124,16 @@ def tolerance(text: str) -> float:
 def factorize(arguments: argparse.Namespace) -> int:
     from .commands import factorize_file
 
-    wanted = arguments.matrix, arguments.output, arguments.tol, arguments.chain
-    report = factorize_file(*wanted, sys.stderr.isatty(), arguments.resume)
+    report = factorize_file(
+        arguments.matrix,
+        arguments.output,
+        chain=arguments.chain,
+        order=arguments.order,
+        tol=arguments.tol,
+        max_entries=arguments.max_entries,
+        progress=sys.stderr.isatty(),
+        resume=arguments.resume,
+    )
     m, n = report["shape"]
     lines = [("matrix", f"{report['input']}, {m} x {n} {report['dtype']}")]
     if report["found"]:
@@ -219,4 +254,4 @@ def restart_installed() -> None:
 
 if __name__ == "__main__":
     restart_installed()
-    sys.exit(main())
+    entry()

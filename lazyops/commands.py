@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import os
 import time
@@ -46,39 +47,108 @@ def open_matrix(path: str) -> np.ndarray:
     return array
 
 
-def chain_of(name: str | None, shape: tuple[int, int]) -> Chain | None:
-    """The chain called `name` on the command line."""
+CHAINS = "auto, square-dyadic, mixed-radix, monarch, monarch:p,q, smallest:r, a,b,c,d;a,b,c,d;..."
+
+
+def chain_of(text: str, shape: tuple[int, int]) -> Chain | None:
+    """The chain that a word of the command line means for a matrix of this shape; None for auto.
+
+    >>> chain_of("monarch:2,4", (8, 8))
+    Chain((1,2,4,4), (4,4,2,1))
+    >>> chain_of("1,2,2,2;2,2,2,1", (4, 4))
+    Chain((1,2,2,2), (2,2,2,1))
+    """
     m, n = shape
-    if name is None:
+    name, _, numbers = text.partition(":")
+    if text == "auto":
         return None
+    if text in ("square-dyadic", "mixed-radix"):
+        if m != n:
+            raise ValueError(f"the chain {text} is for square matrices, this one is {m} x {n}")
+        return Chain.square_dyadic(n) if text == "square-dyadic" else Chain.mixed_radix(n)
+    try:
+        if name == "monarch":
+            p, q = _integers(numbers, 2) if numbers else (None, None)
+        elif name == "smallest":
+            ranks = _integers(numbers)
+        else:
+            patterns = [_integers(word, 4) for word in text.split(";")]
+    except ValueError:
+        raise ValueError(f"--chain is one of {CHAINS}; got {text!r}") from None
     if name == "monarch":
-        return Chain.monarch(m, n)
-    if m != n:
-        raise ValueError(f"the chain square-dyadic is for square matrices, this one is {m} x {n}")
-    return Chain.square_dyadic(n)
+        return Chain.monarch(m, n, p, q)
+    if name == "smallest":
+        return Chain.smallest(m, n, ranks[0] if len(ranks) == 1 else ranks)
+    return Chain(patterns)
+
+
+def order_of(text: str | None) -> Any:
+    """An order of the splits as `factorize` takes it: a name, or numbers in nested tuples.
+
+    >>> order_of("left-to-right"), order_of("2,1,3"), order_of("(1,2),(3,4)")
+    ('left-to-right', (2, 1, 3), ((1, 2), (3, 4)))
+    """
+    if text is None or not set(text) & set("0123456789(["):
+        return text
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        found = text
+    if isinstance(found, int):
+        return (found,)
+    if not _is_tree(found):
+        raise ValueError(
+            "--order is balanced, left-to-right, right-to-left, junctions such as 2,1,3, or a tree "
+            f"of factors such as (1,2),(3,4); got {text!r}"
+        )
+    return found
+
+
+def _is_tree(found: Any) -> bool:
+    if isinstance(found, (tuple, list)):
+        return all(map(_is_tree, found))
+    return type(found) is int
+
+
+def _integers(text: str, count: int | None = None) -> list[int]:
+    found = [int(word) for word in text.split(",")]
+    if count is not None and len(found) != count:
+        raise ValueError
+    return found
 
 
 def factorize_file(
     source: str,
     target: str,
-    tol: float | None,
-    chain: str | None,
-    progress: bool,
+    *,
+    chain: str = "auto",
+    order: str | None = None,
+    tol: float | None = None,
+    max_entries: int | None = None,
+    progress: bool = False,
     resume: str | None = None,
 ) -> dict[str, Any]:
     """Factorize the matrix in the file `source` into the file `target`, and say what came out.
 
-    `resume`: a folder for finished panels; the matrix is then read once, panel by panel, and a run
-    that was killed goes on from there.
-    Nothing is written where no structure is found (``found`` is False).
+    `chain` and `order` are words of the command line (`chain_of`, `order_of`).  `resume`: a folder
+    for finished panels; the matrix is then read once, panel by panel, and a run that was killed
+    goes on from there.  Nothing is written where no structure is found (``found`` is False).
     """
     array = open_matrix(source)
-    wanted = chain_of(chain, array.shape)
+    wanted, splits = chain_of(chain, array.shape), order_of(order)
     if os.path.exists(target) and os.path.samefile(source, target):
         raise ValueError(f"{target} is the matrix itself: name another file with -o")
     check_writable(target)  # now, not after the work
     start = time.perf_counter()
-    found = factorize(array, wanted, tol, progress=progress, checkpoint=resume)
+    found = factorize(
+        array,
+        wanted,
+        tol,
+        max_entries=max_entries,
+        order=splits,
+        progress=progress,
+        checkpoint=resume,
+    )
     seconds = time.perf_counter() - start
     report = {
         "input": source,
@@ -108,6 +178,10 @@ def certificate(found: Factorization) -> dict[str, Any]:
         "relative_error": finite(found.relative_error),
         "lower_bound": finite(found.lower_bound),
         "upper_bound": finite(found.upper_bound),
+        "confidence": found.confidence,
+        "splits": [
+            {"position": s.position, "rank": s.rank, "error": finite(s.error)} for s in found.splits
+        ],
     }
 
 

@@ -49,7 +49,7 @@ def run(n: int, tol: float) -> dict[str, Any]:
         target = os.path.join(folder, "K.safetensors")
         try:
             write_matrix(source, n, line)
-            report = factorize_file(source, target, tol, None, line.wanted)
+            report = factorize_file(source, target, tol=tol, progress=line.wanted)
             if report["found"]:
                 report |= use(source, target, line)
         finally:

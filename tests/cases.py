@@ -6,6 +6,8 @@ A new kind adds its line here; `test_contract.py` fails for a kind without one.
 from __future__ import annotations
 
 import numpy as np
+import scipy.fft
+import scipy.linalg
 import scipy.sparse
 import scipy.sparse.linalg
 
@@ -117,6 +119,16 @@ CASES = {  # name: (build from asarray, matrix)
         lambda f: lo.block([[lo.Dense(f(m46)), None], [lo.Identity(6), lo.Dense(f(m64))]]),
         np.block([[m46, np.zeros((4, 4))], [eye, m64]]),
     ),
+    "fft": (lambda f: lo.fft(6), scipy.fft.fft(eye, axis=0)),
+    "ifft_ortho": (lambda f: lo.ifft(5, "ortho"), scipy.fft.ifft(np.eye(5), axis=0, norm="ortho")),
+    "dct": (lambda f: lo.dct(6), scipy.fft.dct(eye, axis=0)),
+    "dct_1_forward": (
+        lambda f: lo.dct(5, 1, "forward").T,
+        scipy.fft.dct(np.eye(5), 1, axis=0, norm="forward").T,
+    ),
+    "dst_3": (lambda f: lo.dst(6, 3), scipy.fft.dst(eye, 3, axis=0)),
+    "dst_4_ortho": (lambda f: lo.dst(6, 4, "ortho"), scipy.fft.dst(eye, 4, axis=0, norm="ortho")),
+    "hadamard": (lambda f: lo.hadamard(8), scipy.linalg.hadamard(8).astype(float)),
     "real": (lambda f: lo.Dense(f(m46)).real, m46.real),
     "imag": (lambda f: (lo.Dense(f(m46)) @ lo.Dense(f(m64))).imag, (m46 @ m64).imag),
     "assumed": (lambda f: lo.Diagonal(f(e6)).assume(unitary=False), np.diag(e6)),
@@ -154,5 +166,12 @@ ALL_LABELS = {  # leaf: how it is written in an expression
         "foreign": "MatrixLinearOperator[4x6]",
         "foreign_adjoint": "MatrixLinearOperator[6x4].H",
         "assumed": "D6",
+        "fft": "fft(6)",
+        "ifft_ortho": "ifft(5, norm='ortho')",
+        "dct": "dct(6)",
+        "dct_1_forward": "dct(5, type=1, norm='forward').T",
+        "dst_3": "dst(6, type=3)",
+        "dst_4_ortho": "dst(6, type=4, norm='ortho')",
+        "hadamard": "hadamard(8)",
     }.items()
 }

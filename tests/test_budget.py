@@ -175,3 +175,23 @@ def test_max_entries_is_kept_and_better_with_more():
 def test_entries_that_cannot_be(kwargs, message):
     with pytest.raises(ValueError, match=message):
         lo.factorize(np.eye(32) + 1, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        (
+            {"max_entries": 99},
+            "max_entries needs a matrix in memory, got an operator known by ",
+        ),
+        ({"order": "left-to-right"}, "products is split in the middle first, got order 'left-to-"),
+    ],
+)
+def test_what_is_split_in_the_middle_first_refuses_the_rest(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        lo.factorize(lo.Dense(np.eye(64)), **kwargs)
+
+
+def test_a_matrix_read_by_panels_refuses_max_entries(tmp_path):
+    with pytest.raises(ValueError, match="in memory, got a matrix read by panels: pass tol or a "):
+        lo.factorize(np.eye(64), max_entries=99, checkpoint=tmp_path)

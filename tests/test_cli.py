@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -116,6 +117,101 @@ def test_named_chains(dft, capsys):
     assert main(["factorize", "B.npy", "-o", "other", "--chain", "square-dyadic"]) == 2
     assert "square-dyadic is for square matrices, this one is 4 x 6" in capsys.readouterr().err
     assert not os.path.exists("other")
+
+
+def factorized(capsys, *arguments):
+    assert main(["factorize", "A.npy", "-o", "out", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_chains_in_words(dft, capsys):
+    words = {
+        "auto": lo.factorize(np.load("A.npy")).chain,
+        "mixed-radix": lo.Chain.square_dyadic(64),
+        "monarch:4,16": lo.Chain.monarch(64, 64, 4, 16),
+        "smallest:1": lo.Chain.smallest(64, 64, 1),
+        "smallest:2,3": lo.Chain.smallest(64, 64, [2, 3]),
+        "1,8,8,8;8,8,8,1": lo.Chain.monarch(64, 64),
+        "1, 8, 16, 8; 8, 16, 8, 1": lo.Chain([(1, 8, 16, 8), (8, 16, 8, 1)]),
+    }
+    for word, chain in words.items():
+        report = factorized(capsys, "--chain", word)
+        assert report["chain"] == [list(p) for p in chain], word
+        assert report["entries"] == chain.entries
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("other", "--chain is one of auto, square-dyadic, mixed-radix, monarch, monarch:p,q, "
+         "smallest:r, a,b,c,d;a,b,c,d;...; got 'other'"),
+        ("monarch:2", "got 'monarch:2'"),
+        ("smallest:", "got 'smallest:'"),
+        ("1,2,3", "got '1,2,3'"),
+        ("1,8,8,8;", "got '1,8,8,8;'"),
+        ("monarch:3,8", "monarch takes p dividing m and q dividing n, got 3, 64, 8, 64"),
+        ("1,2,2,2;2,2,2,1", "the chain is 4x4, the matrix is 64x64"),
+        ("1,8,8,8;8,8,0,1", "a pattern is four integers from 1 on, got (8, 8, 0, 1)"),
+        ("1,2,2,2;1,2,2,1", "(1, 2, 2, 2) (4x4) cannot meet (1, 2, 2, 1) (2x2)"),
+    ],
+)  # fmt: skip
+def test_chains_that_are_none(word, message, dft, capsys):
+    assert main(["factorize", "A.npy", "-o", "out", "--chain", word]) == 2
+    one_line(capsys, message)
+    assert files(dft) == ["A.npy"]
+
+
+def test_orders_in_words(dft, capsys):
+    chain = ("--chain", "square-dyadic")
+    orders = {
+        "left-to-right": [1, 2, 3, 4, 5],
+        "right-to-left": [5, 4, 3, 2, 1],
+        "balanced": [3, 1, 2, 4, 5],
+        "2,1,3,5,4": [2, 1, 3, 5, 4],
+        "[5, 1, 2, 3, 4]": [5, 1, 2, 3, 4],
+        "(1,(2,3)),(4,(5,6))": [3, 1, 2, 4, 5],
+    }
+    for word, order in orders.items():
+        report = factorized(capsys, *chain, "--order", word)
+        assert [s["position"] for s in report["splits"]] == order, word
+        assert report["confidence"] == 1
+        assert report["relative_error"] < 1e-14
+    assert [
+        s["position"] for s in factorized(capsys, "--chain", "monarch", "--order", "1")["splits"]
+    ] == [1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--order", "upwards"], "order is one of balanced, left-to-right, right-to-left, a list "
+         "or a tree, got 'upwards'"),
+        (["--order", "1,2"], "order (1, 2) is of the factors of a chain: pass the chain as well"),
+        (["--order", "1,2", "--chain", "square-dyadic"], "order as a tree has the factors 1 .. 6"),
+        (["--order", "((1,2)", "--chain", "monarch"], "--order is balanced, left-to-right, "
+         "right-to-left, junctions such as 2,1,3, or a tree of factors such as (1,2),(3,4); got "
+         "'((1,2)'"),
+        (["--order", "(1,'a')", "--chain", "monarch"], "a tree of factors such as"),
+        (["--order", "(" * 5000 + "1" + ")" * 5000, "--chain", "monarch"], "a tree of factors"),
+        (["--max-entries", "100"], "max_entries"),
+        (["--max-entries", "0"], "max_entries is a number of stored entries from 1 on, got 0"),
+        (["--max-entries", "900", "--tol", "1e-3"], "tol and max_entries exclude each other"),
+        (["--max-entries", "900", "--resume", "kept"], "max_entries needs a matrix in memory"),
+        (["--order", "left-to-right", "--resume", "kept"], "is split in the middle first"),
+    ],
+)  # fmt: skip
+def test_wishes_that_cannot_be(words, message, dft, capsys):
+    assert main(["factorize", "A.npy", "-o", "out", *words]) == 2
+    one_line(capsys, message)
+    assert files(dft) == ["A.npy"]
+
+
+def test_max_entries(here, capsys):
+    np.save("A.npy", np.random.default_rng(0).standard_normal((64, 64)))
+    few, more = (factorized(capsys, "--max-entries", str(n)) for n in (600, 1500))
+    assert few["entries"] <= 600 < more["entries"] <= 1500
+    assert more["relative_error"] < few["relative_error"]
+    assert few["lower_bound"] <= few["relative_error"] <= few["upper_bound"]
 
 
 def test_no_structure_is_exit_code_1_and_no_file(here, capsys):
@@ -238,7 +334,7 @@ def test_usage_errors(capsys):
         ["factorize", "A.npy"],
         ["factorize", "A.npy", "-o", "x", "--tol", "-1"],
         ["factorize", "A.npy", "-o", "x", "--tol", "nan"],
-        ["factorize", "A.npy", "-o", "x", "--chain", "other"],
+        ["factorize", "A.npy", "-o", "x", "--max-entries", "many"],
     ):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
@@ -269,6 +365,52 @@ def test_interrupt(here):
         assert (done.returncode, done.stdout) == (130, "")
         assert done.stderr == "lazyops: interrupted\n"
         assert files(here) == ["A.npy"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGINT, and a terminal to be watched")
+@pytest.mark.parametrize("words", [["--chain", "square-dyadic"], ["--resume", "kept"]])
+def test_interrupt_in_the_middle(here, words):
+    """Ctrl-C once a terminal shows that it is at it; benchmarks/interrupt.py times it."""
+    rng = np.random.default_rng(0)
+    np.save("A.npy", rng.standard_normal((4096, 4096)).astype(np.float32))
+    master, slave = os.openpty()
+    command = [sys.executable, "-P", "-m", "lazyops", "factorize", "A.npy", "-o", "out", *words]
+    run = subprocess.Popen(
+        command,
+        env={**os.environ, "PYTHONPATH": SOURCE},
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    os.close(slave)
+    begun = b"panel 2 of" if "--resume" in words else b"split 1 of"
+    shown = until(master, lambda shown: begun in shown)
+    run.send_signal(signal.SIGINT)
+    shown += until(master, lambda shown: False)
+    os.close(master)
+    assert run.communicate(timeout=600) == (b"", None)
+    assert run.returncode == 130
+    kept = b"; kept keeps the finished panels, the same command goes on from them"
+    message = b"lazyops: interrupted" + (kept if "--resume" in words else b"") + b"\r\n"
+    assert shown.endswith(b"\r" + message)  # the line of progress is cleared
+    assert files(here) == (["A.npy", "kept"] if "--resume" in words else ["A.npy"])
+    if "--resume" in words:
+        assert files("kept")[:1] == ["panel-000000.npz"]
+        assert not [name for name in files("kept") if name.endswith(".tmp")]
+
+
+def until(terminal, enough):
+    """What a terminal shows, up to the end or until it is enough."""
+    shown = b""
+    while not enough(shown):
+        try:
+            more = os.read(terminal, 4096)
+        except OSError:  # Linux: all that wrote have left
+            break
+        if not more:
+            break
+        shown += more
+    return shown
 
 
 # -- info ----------------------------------------------------------------------------------
@@ -530,7 +672,7 @@ def test_console_script(tmp_path):
         scripts = importlib.metadata.distribution("lazyops").entry_points
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("lazyops is not installed here")
-    assert [(s.name, s.value) for s in scripts] == [("lazyops", "lazyops.__main__:main")]
+    assert [(s.name, s.value) for s in scripts] == [("lazyops", "lazyops.__main__:entry")]
 
 
 def test_a_pipe_that_closes(tmp_path):

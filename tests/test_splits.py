@@ -9,7 +9,7 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lazyops.butterfly import factorize
+from lazyops.butterfly import factorize, splits
 from lazyops.butterfly.hierarchical import Cores, padded
 from lazyops.butterfly.orders import balanced, splits_in_order
 from lazyops.butterfly.splits import (
@@ -22,7 +22,6 @@ from lazyops.butterfly.splits import (
     from_left_blocks,
     from_right_blocks,
     fuse,
-    gathered,
     left_blocks,
     right_blocks,
     spread,
@@ -60,10 +59,12 @@ def test_fuse_is_the_product(p, q):
 def test_maps_undo_each_other(p, q):
     rng = np.random.default_rng(0)
     A, D = q.a // p.a, p.d // q.d
-    X, Y, F = drawn(rng, p), drawn(rng, q), drawn(rng, p.fused_with(q))
+    X, Y = drawn(rng, p), drawn(rng, q)
     np.testing.assert_array_equal(from_left_blocks(left_blocks(X, A, D)), X)
     np.testing.assert_array_equal(from_right_blocks(right_blocks(Y, A, D)), Y)
-    np.testing.assert_array_equal(gathered(spread(F, A, D)), F)
+    np.testing.assert_allclose(
+        spread(fuse(X, Y, A, D), A, D), left_blocks(X, A, D) @ right_blocks(Y, A, D), atol=1e-12
+    )
 
 
 def test_a_block_takes_strided_rows_and_contiguous_columns():
@@ -169,6 +170,17 @@ def test_padding_with_zeros_keeps_the_product():
     assert [w.shape for w in wide] == list(large)
     product = np.linalg.multi_dot([dense(v) for v in values])
     np.testing.assert_allclose(np.linalg.multi_dot([dense(w) for w in wide]), product, atol=1e-12)
+
+
+def test_a_huge_matrix_is_prepared_in_pieces(monkeypatch):
+    A = drawn(np.random.default_rng(0), (6, 40)).T
+    whole = Matrix(A, A.dtype, 3).prepared(A)
+    monkeypatch.setattr(splits, "CHUNK", 7)
+    pieces = Matrix(A, A.dtype, 3).prepared(A)
+    np.testing.assert_array_equal(pieces, A / 8)
+    np.testing.assert_array_equal(pieces, whole)
+    assert pieces.flags.c_contiguous
+    assert not np.may_share_memory(pieces, A)
 
 
 @settings(max_examples=40, deadline=None)

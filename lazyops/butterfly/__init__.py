@@ -1,9 +1,35 @@
-"""What the field does with factors: factorize, certificate."""
+"""What the field does with factors: factorize, certificate, recompress, canonical, tradeoff."""
 
+from .canonical import canonical, same_up_to_scaling
+from .certificate import Certificate, certificate
 from .errors import relative_error
+from .exact import dft as dft
+from .exact import hadamard as hadamard
 from .factorization import Factorization
 from .factorize import factorize
+from .fixed_support import FixedSupport, fixed_support
+from .recompress import recompress
 from .run import Split, Step
+from .supports import may_lack_optimum
 from .survey import Tried
+from .tradeoff import Front, Point, tradeoff
 
-__all__ = ["Factorization", "Split", "Step", "Tried", "factorize", "relative_error"]
+__all__ = [
+    "Certificate",
+    "Factorization",
+    "FixedSupport",
+    "Front",
+    "Point",
+    "Split",
+    "Step",
+    "Tried",
+    "canonical",
+    "certificate",
+    "factorize",
+    "fixed_support",
+    "may_lack_optimum",
+    "recompress",
+    "relative_error",
+    "same_up_to_scaling",
+    "tradeoff",
+]

@@ -17,7 +17,10 @@ SHUFFLES = 12  # at most, of one side
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """An order of the rows or of the columns: as they stand, reversed by digits, or by an index."""
+    """An order of the rows or of the columns: as they stand, by an index, reversed by digits.
+
+    With both an index and a reversal the index comes first: ``x[table][reverse]``.
+    """
 
     name: str = ""
     reversal: bool = False
@@ -25,7 +28,10 @@ class Side:
 
     def index(self, radices: Sequence[int]) -> np.ndarray | None:
         """Where the entries come from, for a chain with these cores; None as they stand."""
-        return digit_reversal(radices) if self.reversal else self.table
+        if not self.reversal:
+            return self.table
+        reverse = digit_reversal(radices)
+        return reverse if self.table is None else self.table[reverse]
 
 
 PLAIN, REVERSED = Side(), Side("digit reversal", reversal=True)
@@ -56,6 +62,17 @@ def bit_class(levels: int, a: bool, b: bool, c: bool) -> np.ndarray:
 def sides(size: int, of_rows: bool) -> list[Side]:
     """The orders tried for one side, no two of which mean the same classes at every split."""
     return list(_sides(size, of_rows))
+
+
+def reversed_shuffles(size: int, of_rows: bool) -> list[Side]:
+    """Shuffles and then a digit reversal, of a size that is no power of two."""
+    if size & (size - 1) == 0:
+        return []  # among the sides already
+    return [
+        Side(f"{side.name} and digit reversal", True, side.table)
+        for side in sides(size, of_rows)
+        if side.table is not None
+    ]
 
 
 @functools.lru_cache(maxsize=8)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import zipfile
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -28,7 +30,8 @@ class Checkpoint:
         manifest = self.folder / "task.json"
         text = json.dumps(task, sort_keys=True)
         if not manifest.exists():
-            self._replace(manifest, text.encode())
+            with _replacing(manifest) as file:
+                file.write(text.encode())
         elif manifest.read_text() != text:
             raise ValueError(
                 f"{self.folder} holds panels of another matrix or of other wishes: name an empty "
@@ -48,19 +51,24 @@ class Checkpoint:
     def keep(self, panel: int, parts: dict[str, np.ndarray]) -> None:
         if self.folder is None:
             return
-        path = self._path(panel)
-        temporary = path.with_suffix(".tmp")
-        with open(temporary, "wb") as file:
+        with _replacing(self._path(panel)) as file:
             np.savez(file, **parts)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
 
     def _path(self, panel: int) -> pathlib.Path:
         assert self.folder is not None
         return self.folder / f"panel-{panel:06d}.npz"
 
-    def _replace(self, path: pathlib.Path, text: bytes) -> None:
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(text)
+
+@contextlib.contextmanager
+def _replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when it is whole; an interrupt leaves nothing of it."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

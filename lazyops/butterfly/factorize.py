@@ -117,10 +117,10 @@ def factorize(
             told = None if chain is None else fitting(chain, known.shape)
             return factorize_operator(known, told, tol, oversampling=oversampling, **common)
         if reads_by_panels(A, checkpoint):
-            from .panels import factorize_panels
+            from .panels import factorize_panels, matrix_shape
 
             _check_middle_first("a matrix read by panels", order, max_entries)
-            told = None if chain is None else fitting(chain, (int(A.shape[0]), int(A.shape[1])))
+            told = None if chain is None else fitting(chain, matrix_shape(A))
             return factorize_panels(A, told, tol, checkpoint=checkpoint, **common)
         found = factorize_array(A, chain, tol, max_entries, order, measure=measure, **common)
     finally:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..pattern import Chain
+from . import lapack
 from .halves import split
 from .splits import (
     Matrix,
@@ -208,7 +209,7 @@ def errors_of_product(splitting: Splitting, root: Values | Matrix) -> Iterator[f
     left, right, A, D = splitting.halves_for_product()
     U, V = left_blocks(left, A, D), right_blocks(right, A, D)
     for at, T in root.block_chunks(A, D):
-        T -= U[at] @ V[at]
+        T -= lapack.product(U[at], V[at])
         yield energy(T)
 
 

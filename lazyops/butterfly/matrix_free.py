@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,13 +49,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A butterfly and its error, as estimated."""
+    """A butterfly and its error, as estimated; `stopped`: the callback wanted no better one."""
 
     values: list[np.ndarray]
     splits: tuple[Split, ...]
     error: float
     middle: Middle
     rank: int
+    stopped: bool = False
 
 
 def factorize_operator(
@@ -91,7 +92,7 @@ def factorize_operator(
     best = _best_attempt(asked, products, found, rng, line, callback)
     if best is None:
         return _as_it_is(asked, "the matrix is zero")
-    if chain is None and not _is_worth(best, operator.shape, tol):
+    if chain is None and not best.stopped and not _is_worth(best, operator.shape, tol):
         share = sum(v.size for v in best.values) / math.prod(operator.shape)
         why = f"{best.middle.name}, error {best.error:.2g} at {share:.3g} of the dense entries"
         return _as_it_is(asked, f"no structure at tol {tol:.3g}: {why}")
@@ -134,10 +135,12 @@ def _best_attempt(
             return best if best.error <= one.error else one  # more columns do not help
         best = one
         enough = max((asked.tol or 0.0) / error_factor(), 2 * FLOOR)
-        if (callback is not None and callback(_step(best))) or one.error <= enough:
+        stop = callback is not None and callback(_step(best))
+        last = (rank if asked.tol is not None else rank + extra) >= found.most
+        if one.error <= enough or last:
             return best
-        if (rank if asked.tol is not None else rank + extra) >= found.most:
-            return best
+        if stop:
+            return replace(best, stopped=True)
         if asked.tol is not None:
             rank = min(2 * rank, found.most)
         else:
@@ -219,7 +222,9 @@ def _result(asked: Request, best: Attempt, products: Products) -> Factorization:
     chain = Chain(v.shape for v in values)
     bound = best.error * error_factor()
     said = [f"{best.middle.name}; {len(values)} factors of ranks {chain.ranks}"]
-    if asked.tol is not None and bound > asked.tol:
+    if best.stopped:
+        said.insert(0, "stopped by the callback")
+    elif asked.tol is not None and bound > asked.tol:
         said.append(f"the bound {bound:.2g} stays above tol {asked.tol:.2g}")
     said.append(f"{products.count} products; bound with {CONFIDENCE:.0%} confidence, no lower one")
     return Factorization(

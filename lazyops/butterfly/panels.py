@@ -25,16 +25,17 @@ from .estimate import gaussian
 from .factorization import Factorization
 from .halves import split
 from .hierarchical import Cores, Part, Splitting, padded
-from .intake import _peak, working_dtype
+from .intake import _exponent, _peak, working_dtype
 from .orders import balanced
 from .rounding import UNIT, coarsened, fewest_entries
-from .run import Progress, Split, Step
+from .run import Progress, Split, Step, _scaled_back, _times_power
 from .sketch import Middle, butterfly
 from .splits import Blocks, Matrix, Values
 from .survey import finest_cores, nodes_of, split_energy
 from .svd import Want, energy
 
 PANEL_BYTES = 32 << 20  # of the matrix, read at a time
+SAMPLED = 64  # rows and columns whose entries say how large those of a matrix are
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,12 @@ class Panels:
 
     array: Any
     middle: Middle
-    dtype: np.dtype
+    work: np.dtype
+
+    @property
+    def dtype(self) -> np.dtype:
+        """dtype of the computation; `work` is that of the result."""
+        return np.dtype(np.complex128 if self.work.kind == "c" else np.float64)
 
     @property
     def by_rows(self) -> bool:
@@ -59,14 +65,15 @@ class Panels:
         step = max(1, PANEL_BYTES * count // max(whole, 1))
         return [range(j, min(j + step, count)) for j in range(0, count, step)]
 
-    def blocks(self, classes: range, G: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        """Blocks (1, A, D, 1, m/D, n/A) of some classes, their part of ``A @ G``, their energy."""
+    def blocks(self, classes: range, G: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, int]:
+        """Blocks (1, A, D, 1, m/D, n/A) of some classes, their part of ``A @ G``, their energy, all
+        of them divided by a power of two; and its exponent."""
         A, D = self.middle.classes
         m, n = self.middle.cores.shape
         b1, c2 = m // D, n // A
         if self.by_rows:
             rows = self.middle.rows.reshape(b1, D)[:, classes.start : classes.stop].reshape(-1)
-            panel = self._prepared(self.array[rows])
+            panel, exponent = self._prepared(self.array[rows])
             sketch = np.zeros((m, G.shape[1]), self.dtype)
             sketch[rows] = panel @ G
             permuted = panel[:, self.middle.columns] if self.middle.reverse_columns else panel
@@ -75,24 +82,24 @@ class Panels:
             columns = self.middle.columns[classes.start * c2 : classes.stop * c2]
             plain = not self.middle.reverse_columns
             which = slice(int(columns[0]), int(columns[-1]) + 1) if plain else columns
-            panel = self._prepared(self.array[:, which])
+            panel, exponent = self._prepared(self.array[:, which])
             sketch = panel @ G[columns]
             permuted = panel[self.middle.rows] if self.middle.reverse_rows else panel
             T = permuted.reshape(b1, D, len(classes), c2)
         blocks = np.ascontiguousarray(T.transpose(2, 1, 0, 3)[None, :, :, None])
-        return blocks, sketch, energy(panel)
+        return blocks, sketch, energy(panel), exponent
 
-    def _prepared(self, part: Any) -> np.ndarray:
+    def _prepared(self, part: Any) -> tuple[np.ndarray, int]:
         found = np.asarray(part)
-        _check_finite(found)
-        panel = Matrix(found, self.dtype).prepared(found)
+        exponent = _exponent(_finite_peak(found), self.work)
+        panel = Matrix(found, self.dtype, exponent).prepared(found)
         _forget_pages(self.array)
-        return panel
+        return panel, exponent
 
 
-def _check_finite(part: np.ndarray) -> None:
+def _finite_peak(part: np.ndarray) -> float:
     try:
-        _peak(part, 0)
+        return _peak(part, 0)
     except ValueError:
         i, j = np.unravel_index(np.argmin(np.isfinite(part)), part.shape)
         raise ValueError(
@@ -109,7 +116,8 @@ def _forget_pages(array: Any) -> None:
 
 @dataclass
 class Pass:
-    """What one read of the matrix leaves: halves, error of the split, energy, and ``A @ G``."""
+    """What one read of the matrix leaves: halves, error of the split, energy, and ``A @ G``, all
+    of ``A * 2**-exponent``."""
 
     left: np.ndarray
     right: np.ndarray
@@ -118,6 +126,7 @@ class Pass:
     turn: float
     norm: float
     sketch: np.ndarray
+    exponent: int
 
 
 def factorize_panels(
@@ -132,23 +141,22 @@ def factorize_panels(
     callback: Callable[[Step], object] | None,
 ) -> Factorization:
     """See `factorize`; `A` has ``shape``, ``dtype`` and slices, and is read once."""
-    m, n = map(int, A.shape)
+    m, n = matrix_shape(A)
     work = working_dtype(np.dtype(A.dtype))
-    double = np.dtype(np.complex128 if work.kind == "c" else np.float64)
     if chain is None and tol is None:
         tol = 1e-6 if work in (np.float32, np.complex64) else 1e-10
-    middle = _middle(A, chain, tol, permute, double, rng)
+    middle = _middle(A, chain, permute, work, rng)
     G = gaussian(n, rng)
+    panels = Panels(A, middle, work)
     task = {
         "shape": [m, n], "dtype": str(A.dtype), "tol": tol, "file": _identity(A),
         "chain": None if chain is None else [list(p) for p in chain], "middle": repr(middle),
-        "gaussian": hashlib.sha256(G.tobytes()).hexdigest(),
+        "gaussian": hashlib.sha256(G.tobytes()).hexdigest(), "panels": len(panels.groups),
     }  # fmt: skip
-    panels = Panels(A, middle, double)
     kept = Checkpoint(checkpoint, task)
     junctions = len(middle.cores) - 1
     rounding = 4 * (junctions + 1) * UNIT
-    if work.itemsize < double.itemsize:
+    if work.itemsize < panels.dtype.itemsize:
         rounding += (junctions + 1) * 2.0**-24
     share = None if tol is None else max(tol - rounding, rounding) / junctions
     rank = None if tol is not None or chain is None else chain.ranks[middle.at - 1]
@@ -156,9 +164,35 @@ def factorize_panels(
     return _finish(done, middle, chain, tol, share, G, work, rounding, rng, line, callback)
 
 
-def _middle(
-    A: Any, chain: Chain | None, tol: float | None, permute: bool, dtype: np.dtype, rng
-) -> Middle:
+def matrix_shape(A: Any) -> tuple[int, int]:
+    """Rows and columns of what can be read by panels.
+
+    Raises
+    ------
+    TypeError
+        If it is no array that can be sliced, or does not hold numbers.
+    ValueError
+        If it is not 2-D, or dask does not know its sizes.
+    """
+    kind = type(A).__name__
+    if not isinstance(A, np.ndarray) and not hasattr(A, "chunks"):
+        raise TypeError(
+            f"checkpoint= reads NumPy arrays, memory maps, zarr and dask arrays, got {kind}: pass "
+            "numpy.asarray(A)"
+        )
+    shape, dtype = tuple(A.shape), np.dtype(A.dtype)
+    if len(shape) != 2:
+        raise ValueError(f"factorize takes a 2-D array, got {len(shape)}-D of shape {shape}")
+    if any(math.isnan(size) for size in shape):
+        raise ValueError(
+            f"the sizes {shape} of this dask array are not known: call A.compute_chunk_sizes()"
+        )
+    if dtype.kind not in "biufc" or dtype.itemsize > 16:
+        raise TypeError(f"factorize takes real or complex numbers, got dtype {dtype}")
+    return int(shape[0]), int(shape[1])
+
+
+def _middle(A: Any, chain: Chain | None, permute: bool, work: np.dtype, rng) -> Middle:
     """Cores and permutation, from a sample of a memory map; of others no permutation is tried."""
     m, n = map(int, A.shape)
     found = [c for c in finest_cores(m, n) if len(c) > 1] if chain is None else [Cores.of(chain)]
@@ -171,11 +205,12 @@ def _middle(
     if not isinstance(A, np.ndarray) or len(options) == 1:
         return options[0]
     best, least = options[0], math.inf
+    sample = Matrix(A, Panels(A, best, work).dtype, _sampled_exponent(A, work))
     for option in options:
         rows = option.rows if option.reverse_rows else None
         columns = option.columns if option.reverse_columns else None
         node = nodes_of(option.cores)[option.at - 1]
-        tail = split_energy(Matrix(A, dtype, 0, rows, columns), node, rng)
+        tail = split_energy(sample.permuted(rows, columns), node, rng)
         rank = 1 if chain is None else chain.ranks[option.at - 1]
         error = tail.error(rank) / max(math.sqrt(tail.tail2[0]), 1e-300)
         if error < 0.5 * least:
@@ -184,6 +219,12 @@ def _middle(
             break
     _forget_pages(A)
     return best
+
+
+def _sampled_exponent(A: np.ndarray, work: np.dtype) -> int:
+    """Of a grid of entries: enough to choose by; 0 where they are not finite, the read will say."""
+    part = A[:: -(-A.shape[0] // SAMPLED), :: -(-A.shape[1] // SAMPLED)]
+    return _exponent(_peak(part, 0), work) if np.isfinite(part).all() else 0
 
 
 def _identity(A: Any) -> list[Any]:
@@ -205,6 +246,7 @@ def _read_once(panels: Panels, want: Want, G, kept: Checkpoint, rng, line: Progr
             part = _split_panel(panels, classes, want, G, np.random.default_rng([i, 1]))
             kept.keep(i, part)
         parts.append(part)
+    exponent = _on_one_scale(parts)
     total = {
         name: math.fsum(float(p[name]) for p in parts)
         for name in ("lower2", "upper2", "turn2", "energy")
@@ -212,12 +254,27 @@ def _read_once(panels: Panels, want: Want, G, kept: Checkpoint, rng, line: Progr
     sketch = np.sum([p.pop("sketch") for p in parts], axis=0)
     left, right = _joined(parts, panels)
     lower, upper, turn, norm = map(math.sqrt, total.values())
-    return Pass(left, right, lower, upper, turn, norm, sketch)
+    return Pass(left, right, lower, upper, turn, norm, sketch, exponent)
+
+
+def _on_one_scale(parts: list[dict[str, Any]]) -> int:
+    """Bring every panel from its own power of two to the largest, whose exponent is returned.
+
+    Single numbers are squares; the left half is orthonormal, whatever the scale.
+    """
+    exponents = [int(p.pop("exponent")) for p in parts]
+    largest = max((e for e, p in zip(exponents, parts, strict=True) if p["energy"] > 0), default=0)
+    for part, exponent in zip(parts, exponents, strict=True):
+        if (shift := exponent - largest) and part["energy"] > 0:
+            for name in part.keys() - {"left"}:
+                power = 2 * shift if part[name].ndim == 0 else shift
+                part[name] = _times_power(part[name], power)
+    return largest
 
 
 def _split_panel(panels: Panels, classes: range, want: Want, G: np.ndarray, rng) -> dict[str, Any]:
     """Truncated SVDs of the blocks of a panel; an error is allowed relative to the panel's norm."""
-    T, sketch, norm2 = panels.blocks(classes, G)
+    T, sketch, norm2, exponent = panels.blocks(classes, G)
     allowed = None if want.error is None else want.error * math.sqrt(norm2)
     halves = split(
         Blocks(T),
@@ -236,6 +293,7 @@ def _split_panel(panels: Panels, classes: range, want: Want, G: np.ndarray, rng)
         "turn2": np.float64(halves.turn**2),
         "energy": np.float64(norm2),
         "sketch": sketch,
+        "exponent": np.int64(exponent),
     }
 
 
@@ -293,11 +351,12 @@ def _finish(
         pieces = zip(values, cores.rows, cores.columns, chain, strict=True)
         values = [padded(v, (b, c), p) for v, b, c, p in pieces]
     values = [v.astype(work, copy=False) for v in values]
-    operator = butterfly(values, middle)
     bounds = max(lower / norm - rounding, 0.0), upper / norm + rounding
-    measured = float(np.linalg.norm(operator @ G - done.sketch)) / math.sqrt(G.shape[1]) / norm
+    measured = float(np.linalg.norm(butterfly(values, middle) @ G - done.sketch))
+    measured /= math.sqrt(G.shape[1]) * norm
+    values = _scaled_back(values, done.exponent)
     return Factorization(
-        operator,
+        butterfly(values, middle),
         Chain(v.shape for v in values),
         min(max(measured, bounds[0]), bounds[1]),
         *bounds,

@@ -24,12 +24,6 @@ def spread(F: np.ndarray, A: int, D: int) -> np.ndarray:
     return F.reshape(a, b // D, D, A, c // A, d).transpose(0, 3, 2, 5, 1, 4)
 
 
-def gathered(T: np.ndarray) -> np.ndarray:
-    """Inverse of `spread`.  (a, A, D, d, b1, c2) -> (a, b1*D, A*c2, d)"""
-    a, A, D, d, b1, c2 = T.shape
-    return T.transpose(0, 4, 2, 1, 5, 3).reshape(a, b1 * D, A * c2, d)
-
-
 def left_blocks(X: np.ndarray, A: int, D: int) -> np.ndarray:
     """Left factor of a junction, by blocks.  (a, b1, A*r, D*d) -> (a, A, D, d, b1, r)"""
     a, b1, ar, dd = X.shape
@@ -56,7 +50,14 @@ def from_right_blocks(V: np.ndarray) -> np.ndarray:
 
 def fuse(X: np.ndarray, Y: np.ndarray, A: int, D: int) -> np.ndarray:
     """Product of two neighbours.  (a,b1,A*r,D*d), (a*A,r*D,c2,d) -> (a,b1*D,A*c2,d)"""
-    return gathered(left_blocks(X, A, D) @ right_blocks(Y, A, D))
+    U, V = left_blocks(X, A, D), right_blocks(Y, A, D)
+    a, _, _, d, b1, _ = U.shape
+    c2 = V.shape[-1]
+    out = np.empty((a, b1, D, A, c2, d), np.result_type(U, V))
+    blocks = out.transpose(0, 3, 2, 5, 1, 4)
+    for at in chunks(a, A, D, d * b1 * c2):
+        blocks[at] = U[at] @ V[at]
+    return out.reshape(a, b1 * D, A * c2, d)
 
 
 def chunks(a: int, A: int, D: int, block: int, budget: int = CHUNK) -> Iterator[Index]:
@@ -148,7 +149,7 @@ class Matrix:
 
     def prepared(self, x: np.ndarray) -> np.ndarray:
         """A fresh array of the working dtype and scale."""
-        x = np.array(x, dtype=self.dtype, order="C")
+        x = _copied(x, self.dtype)
         if self.exponent:
             half = self.exponent // 2  # in two halves: 2**-exponent itself may overflow
             x *= math.ldexp(1.0, -half)
@@ -189,6 +190,23 @@ class Matrix:
 
 
 Source = Values | Matrix | Blocks
+
+
+def _copied(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """A fresh array in C order, and of exactly this dtype (zarr says ``<`` where others say ``=``).
+
+    A huge one is copied some at a time, so that Ctrl-C is seen between.
+    """
+    out = np.empty(x.shape, dtype)
+    if x.size <= 4 * CHUNK:
+        out[...] = x
+        return out
+    axis = int(np.argmax(x.shape))
+    step = max(1, CHUNK * x.shape[axis] // x.size)
+    for i in range(0, x.shape[axis], step):
+        some = (*(slice(None),) * axis, slice(i, i + step))
+        out[some] = x[some]
+    return out
 
 
 def embedded(values: np.ndarray, m: int, n: int) -> np.ndarray:

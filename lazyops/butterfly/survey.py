@@ -3,7 +3,7 @@
 The singular values of the blocks of a split (a random sample of them on large matrices) say which
 rank it needs at a tolerance.  A few small blocks tell which orders are worth a closer look; those
 are surveyed at every split.  This only steers: the certificate comes from the splits that are made.
-All samples of one order together hold fewer entries than the matrix.
+All samples of one order hold at most four times the entries of the matrix, of large ones less.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..pattern import prime_factors
-from .arrange import PLAIN, Side, sides
+from .arrange import PLAIN, REVERSED, Side, reversed_shuffles, sides
 from .budget import Node, Plan, SplitEnergy
 from .hierarchical import Cores
 from .splits import Matrix
@@ -71,7 +71,12 @@ class Tried(NamedTuple):
 
 def candidates(m: int, n: int) -> list[Candidate]:
     """Everything tried for an m x n matrix, plain things first."""
-    pairs = itertools.product(sides(m, True), sides(n, False))
+    simple = PLAIN, REVERSED
+    pairs = itertools.chain(
+        itertools.product(sides(m, True), sides(n, False)),
+        itertools.product(simple, reversed_shuffles(n, False)),
+        itertools.product(reversed_shuffles(m, True), simple),
+    )
     return [Candidate(rows, columns) for rows, columns in pairs]
 
 

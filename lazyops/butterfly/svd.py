@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..kernels.memory import empty
-from .splits import Index
+from . import lapack
+from .splits import CHUNK, Index
 
 SMALL = 16  # up to this many singular values LAPACK is as fast as a sketch
 PIECE = 64  # rows for each column of a QR of long blocks
@@ -60,7 +61,7 @@ class Piece:
         return Kept(
             self.at,
             self.U[..., :k].copy(),
-            adjoint(self.coordinates[..., :k]) @ self.carrier,
+            lapack.product(adjoint(self.coordinates[..., :k]), self.carrier),
             self.energy,
             self.residual,
         )
@@ -126,10 +127,10 @@ def triangle(T: np.ndarray) -> np.ndarray:
     while b > 2 * piece:
         whole = b - b % piece
         pieces = T[..., :whole, :].reshape(*T.shape[:-2], -1, piece, c)
-        R = np.asarray(np.linalg.qr(pieces, mode="r")).reshape(*T.shape[:-2], -1, c)
+        R = lapack.triangle(pieces).reshape(*T.shape[:-2], -1, c)
         T = np.concatenate([R, T[..., whole:, :]], axis=-2)
         b = T.shape[-2]
-    return np.asarray(np.linalg.qr(T, mode="r"))
+    return lapack.triangle(T)
 
 
 def left_vectors(T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -141,21 +142,21 @@ def left_vectors(T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if c > 1.5 * b:
         T = adjoint(triangle(adjoint(T)))
     elif b > 1.5 * c:
-        Q, R = np.linalg.qr(T)
-        U, s, _ = np.linalg.svd(R, full_matrices=False)
-        return Q @ U, s
-    U, s, _ = np.linalg.svd(T, full_matrices=False)
+        Q, R = lapack.qr(T)
+        U, s, _ = lapack.svd(R)
+        return lapack.product(Q, U), s
+    U, s, _ = lapack.svd(T)
     return U, s
 
 
 def orthonormal_columns(T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """QR of every block; of a single column without LAPACK, which costs a call a block."""
     if T.shape[-1] != 1 or T.shape[-2] == 0:
-        return np.linalg.qr(T)
+        return lapack.qr(T)
     norm = np.sqrt(np.einsum("...ij,...ij->...j", T, T.conj()).real)[..., None, :]
     if norm.size == 0 or norm.min() > 1e-150:
         return T / norm, norm.astype(T.dtype)
-    return np.linalg.qr(T)  # zeros, or squares below the range
+    return lapack.qr(T)  # zeros, or squares below the range
 
 
 def times_triangle(R: np.ndarray, V: np.ndarray) -> np.ndarray:
@@ -170,7 +171,7 @@ def singular_values(T: np.ndarray) -> np.ndarray:
     b, c = T.shape[-2:]
     if max(b, c) > 1.5 * min(b, c):
         T = triangle(adjoint(T) if c > b else T)
-    return np.linalg.svd(T, compute_uv=False)
+    return lapack.singular_values(T)
 
 
 def _by_index(s: np.ndarray) -> np.ndarray:
@@ -190,13 +191,21 @@ def by_sketch(at: Index, T: np.ndarray, k: int, power: bool, rng: np.random.Gene
     """
     c = T.shape[-1]
     omega = rng.standard_normal((c, k)).astype(T.dtype)
-    Q = np.linalg.qr((T.reshape(-1, c) @ omega).reshape(*T.shape[:-1], k))[0]
+    Q = lapack.qr(lapack.product(T.reshape(-1, c), omega).reshape(*T.shape[:-1], k))[0]
     if power:
-        Q = np.linalg.qr(T @ np.linalg.qr(adjoint(T) @ Q)[0])[0]
-    B = adjoint(Q) @ T
-    residual = math.sqrt(energy(T - Q @ B))
+        Q = lapack.qr(lapack.product(T, lapack.qr(lapack.product(adjoint(T), Q))[0]))[0]
+    B = lapack.product(adjoint(Q), T)
+    residual = math.sqrt(_energy_outside(T, Q, B))
     U, s = left_vectors(B)
-    return Piece(at, Q @ U, U, B, _by_index(s), residual)
+    return Piece(at, lapack.product(Q, U), U, B, _by_index(s), residual)
+
+
+def _energy_outside(T: np.ndarray, Q: np.ndarray, B: np.ndarray) -> float:
+    """``||T - Q B||^2``, a chunk of columns at a time."""
+    c = T.shape[-1]
+    step = max(1, CHUNK * c // max(T.size, 1))
+    parts = (slice(i, i + step) for i in range(0, c, step))
+    return math.fsum(energy(T[..., p] - Q @ B[..., p]) for p in parts)
 
 
 def tails(by_index: np.ndarray) -> np.ndarray:

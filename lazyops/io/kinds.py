@@ -14,11 +14,14 @@ from .._array import Array, is_array, is_numpy, to_numpy
 from ..operators import (
     Assumed,
     BlockDiag,
+    Cosine,
     Dense,
     Diagonal,
     Extension,
     Foreign,
+    Fourier,
     Function,
+    Hadamard,
     HStack,
     Identity,
     Kron,
@@ -34,6 +37,7 @@ from ..operators import (
     VStack,
     Zero,
 )
+from ..operators.fourier import NORMS
 
 Check = Callable[[Any], bool]
 Fields = dict[str, Any]
@@ -84,6 +88,14 @@ def operator(value: Any) -> bool:
 
 def operators(value: Any) -> bool:
     return type(value) is tuple and len(value) > 0 and all(map(operator, value))
+
+
+def norm(value: Any) -> bool:
+    return value in NORMS
+
+
+def kind_of_cosine(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= 4
 
 
 def facts(value: Any) -> bool:
@@ -163,9 +175,15 @@ FLAGS = {"transposed": flag, "conjugated": flag}
 KINDS = {
     "Assumed": Kind(Assumed, {"operator": operator, "assumed": facts}),
     "BlockDiag": Kind(BlockDiag, {"blocks": operators}),
+    "Cosine": Kind(
+        Cosine,
+        {"n": size, "sine": flag, "type": kind_of_cosine, "norm": norm, "transposed": flag},
+    ),
     "Dense": Kind(Dense, {"array": values(2), "conjugated": flag}),
     "Diagonal": Kind(Diagonal, {"values": values(1)}),
     "Extension": Kind(Extension, {"index": index, "n": size}, check_index),
+    "Fourier": Kind(Fourier, {"n": size, "inverse": flag, "norm": norm}),
+    "Hadamard": Kind(Hadamard, {"n": size, "norm": norm}),
     "HStack": Kind(HStack, {"blocks": operators}, one_size(0)),
     "Identity": Kind(Identity, {"n": size}),
     "Kron": Kind(Kron, {"factors": operators}, no_nested("factors", Kron)),

@@ -13,12 +13,15 @@ from .blocks import block_diag as block_diag
 from .blocks import hstack as hstack
 from .blocks import vstack as vstack
 from .convert import aslinearoperator as aslinearoperator
+from .cosine import Cosine as Cosine
 from .dense import Dense as Dense
 from .diagonal import Diagonal as Diagonal
 from .explain import explain as explain
 from .facts import Assumed as Assumed
+from .fourier import Fourier as Fourier
 from .function import Foreign as Foreign
 from .function import Function as Function
+from .hadamard import Hadamard as Hadamard
 from .info import Info as Info
 from .kron import Kron as Kron
 from .kron import kron as kron
@@ -33,6 +36,7 @@ from .quantities import trace as trace
 from .restriction import Extension as Extension
 from .restriction import Restriction as Restriction
 from .restriction import restrict as restrict
+from .roots import roots_of_unity as roots_of_unity
 from .scalar import Identity as Identity
 from .scalar import Scalar as Scalar
 from .scalar import Zero as Zero
