@@ -154,10 +154,11 @@ def certified(report: dict[str, Any]) -> list[tuple[str, str]]:
         "infinite" if report[name] is None else f"{report[name]:.2e}"
         for name in ("relative_error", "lower_bound", "upper_bound")
     )
+    measured = "not measured" if report["relative_error"] is None else f"{error} measured"
     return [
         *lines,
         ("entries", f"{report['entries']:,} = {report['share']:.3f} of the matrix"),
-        ("error", f"{error} measured, certified between {lower} and {upper}"),
+        ("error", f"{measured}, certified between {lower} and {upper}"),
     ]
 
 

@@ -430,6 +430,15 @@ def test_info_of_a_factorization(dft, capsys):
     assert report["shape"] == [64, 64]
 
 
+def test_info_of_an_error_that_was_not_measured(here, capsys):
+    chain = lo.Chain.square_dyadic(16)
+    lo.save("A", lo.factorize(np.eye(16), chain, permutation=None, measure=False))
+    assert main(["info", "A"]) == 0
+    assert "not measured, certified between 0.00e+00 and " in capsys.readouterr().out
+    assert main(["info", "A", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["certificate"]["relative_error"] is None
+
+
 def test_info_of_an_operator(here, capsys):
     save("A", lo.Diagonal(np.ones(3)) @ lo.Permutation([2, 0, 1]))
     assert main(["info", "A", "--json"]) == 0

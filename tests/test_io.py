@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import signal
 import struct
 import subprocess
@@ -232,6 +233,19 @@ def test_factorization_comes_back_with_its_certificate(path):
     save(path, dense)
     assert load(path).chain is None
     assert load(path).reason == dense.reason
+
+
+def test_an_error_that_was_not_measured_is_null_in_the_file(path):
+    H = scipy.linalg.hadamard(16)
+    found = factorize(H, lo.Chain.square_dyadic(16), permutation=None, measure=False)
+    save(path, found)
+    _, header, _ = parts(path.read_bytes())
+    text = header["__metadata__"]["certificate"]
+    assert json.loads(text, parse_constant=pytest.fail)["relative_error"] is None
+    back = load(path)
+    assert np.isnan(back.relative_error)
+    assert back.upper_bound == found.upper_bound <= 1e-14
+    assert re.fullmatch(r"<Factorization 16x16: 4 factors, .* <= not measured <= .*>", repr(back))
 
 
 # -- torch, and low bits -------------------------------------------------------------------

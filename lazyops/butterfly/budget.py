@@ -267,7 +267,9 @@ class Ledger:
     """Spends an error over the steps of a run, and keeps the certificate.
 
     Nested orders: the steps' errors are orthogonal and add as squares; otherwise they add.
-    What a step leaves over is shared by the later ones, by their weights.
+    What a step leaves over is shared by the later ones, by their weights.  A step whose vectors are
+    not quite singular ones may raise ``E_q`` of later steps by its `turn` (`svd.Halves`): their
+    lower bounds are reduced by that.
     """
 
     def __init__(self, allowed: float | None, weights: Sequence[float], nested: bool):
@@ -276,6 +278,7 @@ class Ledger:
         self.nested = nested
         self.lower: list[float] = []
         self.upper: list[float] = []
+        self.turned = 0.0
 
     def next(self) -> float | None:
         """What the next step may spend: its part of what is left."""
@@ -287,9 +290,10 @@ class Ledger:
             return math.sqrt(left2) * own / math.hypot(own, *later)
         return max(self.allowed - self.total, 0.0) * own / math.fsum([own, *later])
 
-    def enter(self, lower: float, upper: float) -> None:
-        self.lower.append(lower)
+    def enter(self, lower: float, upper: float, turn: float = 0.0) -> None:
+        self.lower.append(max(lower - self.turned, 0.0))
         self.upper.append(upper)
+        self.turned += turn
 
     @property
     def total(self) -> float:

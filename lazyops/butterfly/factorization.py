@@ -26,7 +26,8 @@ class Factorization:
         Patterns of the factors; None where `operator` is dense.
     relative_error : float
         Measured against the matrix, exactly; estimated from ten Gaussian columns where it is read
-        by panels (and kept within the bounds) or known by its products.
+        by panels (and kept within the bounds) or known by its products; NaN with
+        ``measure=False``.
     lower_bound, upper_bound : float
         From the truncation errors of the splits.
     splits : tuple of Split
@@ -61,7 +62,8 @@ class Factorization:
         share = self.entries / (m * n) if m * n else 1.0
         kind = self.operator.kind_name if self.chain is None else f"{len(self.chain)} factors"
         sure = "" if self.confidence == 1 else f", confidence {self.confidence:g}"
+        error = "not measured" if math.isnan(self.relative_error) else f"{self.relative_error:.2g}"
         return (
             f"<Factorization {m}x{n}: {kind}, {share:.3g} of the entries, error "
-            f"{self.lower_bound:.2g} <= {self.relative_error:.2g} <= {self.upper_bound:.2g}{sure}>"
+            f"{self.lower_bound:.2g} <= {error} <= {self.upper_bound:.2g}{sure}>"
         )

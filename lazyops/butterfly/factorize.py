@@ -32,6 +32,7 @@ def factorize(
     oversampling: int = 1,
     checkpoint: Any = None,
     rng: Any = None,
+    measure: bool = True,
 ) -> Factorization:
     """Approximate a matrix by a product of Kronecker-sparse factors, with an error certificate.
 
@@ -71,6 +72,9 @@ def factorize(
         of zarr and dask, and memory maps larger than half the free memory, are read so anyway.
     rng : int, Generator or None
         For the random samples and sketches; None is a fixed seed.
+    measure : bool
+        False leaves out `relative_error` (it is NaN) and saves one more read of the matrix; both
+        bounds are there all the same.
 
     Returns
     -------
@@ -118,7 +122,7 @@ def factorize(
             _check_middle_first("a matrix read by panels", order, max_entries)
             told = None if chain is None else fitting(chain, matrix_shape(A))
             return factorize_panels(A, told, tol, checkpoint=checkpoint, **common)
-        found = factorize_array(A, chain, tol, max_entries, order, **common)
+        found = factorize_array(A, chain, tol, max_entries, order, measure=measure, **common)
     finally:
         line.clear()
     if not is_array(A) or is_numpy(A):

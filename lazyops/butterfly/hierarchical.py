@@ -16,6 +16,7 @@ import numpy as np
 
 from ..pattern import Chain
 from . import lapack
+from .halves import split
 from .splits import (
     Matrix,
     Values,
@@ -25,7 +26,7 @@ from .splits import (
     left_blocks,
     right_blocks,
 )
-from .svd import Halves, Want, energy, split
+from .svd import Halves, Want, energy, orthonormal_columns, times_triangle
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,10 @@ class Splitting:
         self.bring_centre(k)
         part = self.parts[k]
         A, D = self.classes(part.first, q, part.last)
-        a, b, c, d = part.source.shape
         halves = split(
-            part.source.block_chunks(A, D),
-            (a, A, D, d, b // D, c // A),
+            part.source,
+            A,
+            D,
             want,
             orthonormal=orthonormal,
             unit=self.unit,
@@ -135,8 +136,8 @@ class Splitting:
     def _pass_right(self) -> None:
         k = self.centre
         A, D = self.junction(k)
-        Q, R = lapack.qr(left_blocks(self.parts[k].values, A, D))
-        V = R @ right_blocks(self.parts[k + 1].values, A, D)
+        Q, R = orthonormal_columns(left_blocks(self.parts[k].values, A, D))
+        V = times_triangle(R, right_blocks(self.parts[k + 1].values, A, D))
         self._replace(k, from_left_blocks(Q), from_right_blocks(V))
         self.centre = k + 1
 
@@ -144,8 +145,9 @@ class Splitting:
         k = self.centre - 1
         A, D = self.junction(k)
         V = right_blocks(self.parts[k + 1].values, A, D)
-        Q, R = lapack.qr(V.swapaxes(-1, -2))  # of the transpose: no conjugation needed
-        U = left_blocks(self.parts[k].values, A, D) @ R.swapaxes(-1, -2)
+        Q, R = orthonormal_columns(V.swapaxes(-1, -2))  # of the transpose: no conjugation needed
+        left = left_blocks(self.parts[k].values, A, D)
+        U = times_triangle(R, left.swapaxes(-1, -2)).swapaxes(-1, -2)
         self._replace(k, from_left_blocks(U), from_right_blocks(Q.swapaxes(-1, -2)))
         self.centre = k
 

@@ -15,7 +15,7 @@ from .budget import Budget
 from .choose import WORTH, Choice, for_entries, for_ranks, for_tolerance
 from .factorization import Factorization
 from .hierarchical import Cores
-from .intake import Intake, fitting, take_in
+from .intake import Intake, fitting, take_in, unread
 from .orders import Order
 from .redundancy import reexpanded
 from .run import Outcome, Progress, Step, Task, padded_to, run
@@ -34,12 +34,14 @@ def factorize_array(
     rng: np.random.Generator,
     line: Progress,
     callback: Callable[[Step], object] | None,
+    measure: bool,
 ) -> Factorization:
     """See `factorize`; `A` is a 2-D array."""
     line.say("factorize: reading the matrix")
-    intake = take_in(A)
+    only_split = chain is not None and tol is None and max_entries is None and not permute
+    intake = unread(A) if only_split else take_in(A)
     survey = Survey(intake.matrix, intake.norm, rng)
-    job = _Job(intake, survey, order, permute, line, callback)
+    job = _Job(intake, survey, order, permute, line, callback, measure)
     if chain is not None:
         found = job.on_chain(fitting(chain, intake.matrix.array.shape), tol, max_entries)
     else:
@@ -57,10 +59,11 @@ class _Job:
     permute: bool
     line: Progress
     callback: Callable[[Step], object] | None
+    measure: bool
 
     def run(self, choice: Choice, cores: Cores, order: Order, **wanted) -> Outcome:
         matrix = choice.candidate.matrix(self.intake.matrix, choice.cores)
-        task = Task(self.intake, matrix, cores, order, **wanted)
+        task = Task(self.intake, matrix, cores, order, measure=self.measure, **wanted)
         return run(task, self.survey.rng, self.line, self.callback)
 
     def budget(self, tol: float) -> Budget:

@@ -21,12 +21,21 @@ class Intake:
     """The matrix, its Frobenius norm after scaling, and the dtype its factors will have.
 
     All splits are computed in double precision, of single-precision input as well: a float32 SVD
-    would hide errors of 1e-6 behind its own.
+    would hide errors of 1e-6 behind its own.  `norm` is NaN as long as nobody has read the matrix.
     """
 
     matrix: Matrix
     norm: float
     dtype: np.dtype
+
+    @property
+    def measured(self) -> bool:
+        return not math.isnan(self.norm)
+
+    def ordinary(self, norm: float) -> bool:
+        """Whether a matrix of this norm needs no scaling; False if it is not finite."""
+        most = 2.0**32 if self.dtype in (np.float32, np.complex64) else 2.0**200
+        return 1 / most < norm < most
 
     @property
     def unit(self) -> float:
@@ -54,6 +63,14 @@ def take_in(A: Any) -> Intake:
     exponent = _exponent(largest, work)
     power = math.fsum(math.ldexp(e, 2 * max(k - exponent, -1000)) for k, e in parts)
     return Intake(Matrix(array, double, exponent), math.sqrt(power), work)
+
+
+def unread(A: Any) -> Intake:
+    """`A` as it is: its numbers are checked and measured by the split that reads them first."""
+    array = as_matrix(A)
+    work = working_dtype(array.dtype)
+    double = np.dtype(np.complex128 if work.kind == "c" else np.float64)
+    return Intake(Matrix(array, double), math.nan, work)
 
 
 def known_by_products(A: Any) -> LinearOperator | None:

@@ -23,15 +23,16 @@ from .checkpoint import Checkpoint
 from .discover import middles
 from .estimate import gaussian
 from .factorization import Factorization
+from .halves import split
 from .hierarchical import Cores, Part, Splitting, padded
 from .intake import _exponent, _peak, working_dtype
 from .orders import balanced
 from .rounding import UNIT, coarsened, fewest_entries
 from .run import Progress, Split, Step, _scaled_back, _times_power
 from .sketch import Middle, butterfly
-from .splits import Matrix, Values
+from .splits import Blocks, Matrix, Values
 from .survey import finest_cores, nodes_of, split_energy
-from .svd import Want, energy, split
+from .svd import Want, energy
 
 PANEL_BYTES = 32 << 20  # of the matrix, read at a time
 SAMPLED = 64  # rows and columns whose entries say how large those of a matrix are
@@ -122,6 +123,7 @@ class Pass:
     right: np.ndarray
     lower: float
     upper: float
+    turn: float
     norm: float
     sketch: np.ndarray
     exponent: int
@@ -246,12 +248,13 @@ def _read_once(panels: Panels, want: Want, G, kept: Checkpoint, rng, line: Progr
         parts.append(part)
     exponent = _on_one_scale(parts)
     total = {
-        name: math.fsum(float(p[name]) for p in parts) for name in ("lower2", "upper2", "energy")
+        name: math.fsum(float(p[name]) for p in parts)
+        for name in ("lower2", "upper2", "turn2", "energy")
     }
     sketch = np.sum([p.pop("sketch") for p in parts], axis=0)
     left, right = _joined(parts, panels)
-    lower, upper, norm = (math.sqrt(total[name]) for name in ("lower2", "upper2", "energy"))
-    return Pass(left, right, lower, upper, norm, sketch, exponent)
+    lower, upper, turn, norm = map(math.sqrt, total.values())
+    return Pass(left, right, lower, upper, turn, norm, sketch, exponent)
 
 
 def _on_one_scale(parts: list[dict[str, Any]]) -> int:
@@ -273,10 +276,10 @@ def _split_panel(panels: Panels, classes: range, want: Want, G: np.ndarray, rng)
     """Truncated SVDs of the blocks of a panel; an error is allowed relative to the panel's norm."""
     T, sketch, norm2, exponent = panels.blocks(classes, G)
     allowed = None if want.error is None else want.error * math.sqrt(norm2)
-    whole = (slice(0, 1), slice(0, T.shape[1]), slice(0, T.shape[2]))
     halves = split(
-        [(whole, T)],
-        T.shape,
+        Blocks(T),
+        T.shape[1],
+        T.shape[2],
         Want(want.rank, allowed, want.rank or 1),
         orthonormal="left",
         unit=UNIT,
@@ -287,6 +290,7 @@ def _split_panel(panels: Panels, classes: range, want: Want, G: np.ndarray, rng)
         "right": halves.right,
         "lower2": np.float64(halves.lower**2),
         "upper2": np.float64(halves.upper**2),
+        "turn2": np.float64(halves.turn**2),
         "energy": np.float64(norm2),
         "sketch": sketch,
         "exponent": np.int64(exponent),
@@ -323,7 +327,7 @@ def _finish(
     splitting.centre = 1
     A, _ = middle.classes
     splits = [Split(q, done.left.shape[2] // A, done.upper / norm)]
-    lower, upper, stopped = done.lower, done.upper, False
+    lower, upper, turned, stopped = done.lower, done.upper, done.turn, False
     done.left = done.right = np.zeros(0)
     others = [*balanced(q - 1), *(q + p for p in balanced(len(cores) - 1 - q))]
     for step, p in enumerate([None, *others], 1):
@@ -331,7 +335,8 @@ def _finish(
             line.say(f"factorize: split {step} of {len(others) + 1}")
             rank = None if tol is not None else chain.ranks[p - 1]
             halves = splitting.split(p, Want(rank, None if share is None else share * norm))
-            lower, upper = max(lower, halves.lower), upper + halves.upper
+            lower, upper = max(lower, halves.lower - turned), upper + halves.upper
+            turned += halves.turn
             splits.append(Split(p, halves.rank, halves.upper / norm))
         last = splits[-1]
         told = Step(step, len(others) + 1, *last[:2], upper / norm, splitting.entries)

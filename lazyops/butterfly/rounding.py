@@ -15,10 +15,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from .budget import Ledger
+from .halves import split
 from .hierarchical import Cores, Part, Splitting
 from .run import Split
-from .splits import Values, from_right_blocks, fuse, left_blocks, right_blocks
-from .svd import Want, energy, split
+from .splits import Blocks, Values, from_right_blocks, fuse, left_blocks, right_blocks
+from .svd import Want, energy
 
 UNIT = 2.0**-53
 
@@ -52,11 +53,11 @@ def lower_ranks(
     for k in range(len(splitting.parts) - 1):
         A, D = splitting.junction(k)
         T = left_blocks(splitting.parts[k].values, A, D)
-        whole = (slice(0, T.shape[0]), slice(0, A), slice(0, D))
         halves = split(
-            [(whole, T)],
-            T.shape,
-            Want(None if most is None else most[k], ledger.next()),
+            Blocks(T),
+            A,
+            D,
+            Want(None if most is None else most[k], ledger.next(), T.shape[-1]),
             orthonormal="left",
             unit=splitting.unit,
             rng=splitting.rng,
@@ -68,7 +69,7 @@ def lower_ranks(
             Part(two.first, two.last, Values(from_right_blocks(right))),
         ]
         splitting.centre = k + 1
-        ledger.enter(halves.lower, halves.upper)
+        ledger.enter(halves.lower, halves.upper, halves.turn)
         done.append(Split(k + 1, halves.rank, halves.upper))
     return done
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +13,9 @@ import numpy as np
 from ..pattern import Chain
 from .budget import Ledger
 from .hierarchical import Cores, Splitting, errors_of_product, padded
-from .intake import Intake
+from .intake import Intake, take_in
 from .orders import Order, is_nested, splits_in_order
+from .rank_one import measures
 from .splits import Matrix, Values, block_diagonal_part
 from .svd import Want, energy
 
@@ -63,7 +64,8 @@ class Task:
     """What to do with a matrix: cores, and ranks or an error (absolute), in which order.
 
     `guesses`: ranks to expect.  `shares`: how the error is to be divided.  `searching`: the
-    structure is a guess, do not pay too much for it.
+    structure is a guess, do not pay too much for it.  `measure`: compare the product with
+    the matrix, which reads it once more.
     """
 
     intake: Intake
@@ -75,6 +77,7 @@ class Task:
     guesses: tuple[int, ...] | None = None
     shares: tuple[float, ...] | None = None
     searching: bool = False
+    measure: bool = True
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,38 @@ def run(
     progress: Progress,
     callback: Callable[[Step], object] | None,
 ) -> Outcome:
-    """Factorize `task.matrix` over its cores (A3), with its certificate and its measured error."""
+    """Factorize `task.matrix` over its cores (A3), with its certificate and its measured error.
+
+    A matrix not yet measured is measured by the first split, unless its numbers are too large or
+    too small for that, or not finite, or the split is made another way.
+    """
+    if not task.intake.measured:
+        outcome = _steps(task, rng, progress, callback) if _first_split_measures(task) else None
+        if outcome is not None:
+            return outcome
+        intake = take_in(task.matrix.array)
+        task = replace(task, intake=intake, matrix=intake.matrix)
+    outcome = _steps(task, rng, progress, callback)
+    assert outcome is not None  # the norm is known
+    return outcome
+
+
+def _first_split_measures(task: Task) -> bool:
+    cores = task.cores
+    if not has_split_of_the_matrix(cores):
+        return False
+    q = splits_in_order(task.order, len(cores) - 1)[0]
+    A, D = math.prod(cores.columns[:q]), math.prod(cores.rows[q:])
+    return measures(task.matrix, A, D, None if task.ranks is None else task.ranks[q - 1])
+
+
+def _steps(
+    task: Task,
+    rng: np.random.Generator,
+    progress: Progress,
+    callback: Callable[[Step], object] | None,
+) -> Outcome | None:
+    """All splits; None if the first one did not measure a matrix whose norm was not known."""
     root, outside = _root(task)
     order = splits_in_order(task.order, len(task.cores) - 1)
     weights = [1.0 if task.shares is None else task.shares[q - 1] for q in order]
@@ -117,7 +151,12 @@ def run(
             Want(rank, ledger.next(), guess, task.searching),
             orthonormal="left" if towards_right else "right",
         )
-        ledger.enter(halves.lower, halves.upper)
+        if not task.intake.measured:
+            norm = halves.norm
+            if norm is None or not task.intake.ordinary(norm):
+                return None
+            task = replace(task, intake=replace(task.intake, norm=norm))
+        ledger.enter(halves.lower, halves.upper, halves.turn)
         done.append((q, halves.rank, halves.upper))
         if callback is not None:
             so_far = _relative(math.hypot(outside, ledger.total), task)
@@ -125,14 +164,18 @@ def run(
             if callback(info) and step < len(order):
                 stopped = True
                 break
-    progress.say("factorize: measuring the error")
-    return _outcome(task, splitting, root, outside, ledger, done, stopped)
+    return _outcome(task, splitting, root, outside, ledger, done, stopped, progress)
+
+
+def has_split_of_the_matrix(cores: Cores) -> bool:
+    """Whether the first split is one of the whole matrix, which is then read by it."""
+    return cores.a * cores.d == 1 and len(cores) > 1
 
 
 def _root(task: Task) -> tuple[Values | Matrix, float]:
     """The source to split, and the norm of what the chain's support leaves out."""
     cores, matrix = task.cores, task.matrix
-    if cores.a * cores.d == 1 and len(cores) > 1:
+    if has_split_of_the_matrix(cores):
         return matrix, 0.0
     a, d = cores.a, cores.d
     rest = matrix.prepared(matrix.array)
@@ -165,11 +208,16 @@ def _outcome(
     ledger: Ledger,
     done: list[tuple[int, int, float]],
     stopped: bool,
+    progress: Progress,
 ) -> Outcome:
     """Round to the result's dtype, measure, certify, scale back."""
     values = [v.astype(task.intake.dtype, copy=False) for v in splitting.values]
-    splitting.set_values([v.astype(task.matrix.dtype, copy=False) for v in values])
-    measured2 = math.fsum(errors_of_product(splitting, root))
+    measured = math.nan
+    if task.measure:
+        progress.say("factorize: measuring the error")
+        splitting.set_values([v.astype(task.matrix.dtype, copy=False) for v in values])
+        error = math.sqrt(math.fsum(errors_of_product(splitting, root)))
+        measured = _relative(math.hypot(outside, error), task)
     places = sorted(q for q, _, _ in done)
     rounding = task.intake.rounding(len(values))
     computing = 4 * len(values) * task.intake.unit
@@ -179,7 +227,7 @@ def _outcome(
     return Outcome(
         _scaled_back(values, task.matrix.exponent),
         [(part.first, part.last) for part in splitting.parts],
-        _relative(math.hypot(outside, math.sqrt(measured2)), task),
+        measured,
         max(lower - computing, 0.0) if whole else lower,
         upper + rounding if whole else upper,
         tuple(Split(places.index(q) + 1, r, _relative(d, task)) for q, r, d in done),

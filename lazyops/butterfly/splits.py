@@ -88,12 +88,43 @@ class Values:
     def shape(self) -> tuple[int, int, int, int]:
         return self.values.shape
 
+    @property
+    def dtype(self) -> np.dtype:
+        return self.values.dtype
+
+    def blocks(self, A: int, D: int) -> tuple[np.ndarray, int]:
+        """All blocks as a view, and the power of two that they are to be divided by."""
+        return spread(self.values, A, D), 0
+
     def block_chunks(self, A: int, D: int) -> Iterator[tuple[Index, np.ndarray]]:
         """Pairs of an index and a fresh array of blocks (.., .., .., d, b/D, c/A)."""
         T = spread(self.values, A, D)
         a, _, _, *block = T.shape
         for at in chunks(a, A, D, math.prod(block)):
             yield at, np.ascontiguousarray(T[at])
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks that lie apart already, of one split only.   T : (a, A, D, d, b/D, c/A)"""
+
+    T: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        a, A, D, d, b1, c2 = self.T.shape
+        return a, b1 * D, A * c2, d
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.T.dtype
+
+    def blocks(self, A: int, D: int) -> tuple[np.ndarray, int]:
+        return self.T, 0
+
+    def block_chunks(self, A: int, D: int) -> Iterator[tuple[Index, np.ndarray]]:
+        """All of them at once."""
+        yield (slice(0, self.T.shape[0]), slice(0, A), slice(0, D)), self.T
 
 
 @dataclass(frozen=True)
@@ -125,6 +156,12 @@ class Matrix:
             x *= math.ldexp(1.0, half - self.exponent)
         return x
 
+    def blocks(self, A: int, D: int) -> tuple[np.ndarray, int] | None:
+        """All blocks as a view, and the exponent; None where a permutation keeps them apart."""
+        if self.rows is not None or self.columns is not None:
+            return None
+        return spread(self.array[None, :, :, None], A, D), self.exponent
+
     def block_chunks(self, A: int, D: int) -> Iterator[tuple[Index, np.ndarray]]:
         """Pairs of an index and a fresh array of blocks (1, .., .., 1, m/D, n/A)."""
         m, n = self.array.shape
@@ -150,6 +187,9 @@ class Matrix:
         rows = rows if self.rows is None else self.rows[rows]
         columns = columns if self.columns is None else self.columns[columns]
         return self.prepared(self.array[rows, columns])
+
+
+Source = Values | Matrix | Blocks
 
 
 def _copied(x: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -8,11 +8,11 @@ its rounding error relative to the block (1e-15 against 1e-14 at N = 1024).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..kernels.memory import empty
 from . import lapack
 from .splits import CHUNK, Index
 
@@ -82,7 +82,10 @@ class Kept:
 class Halves:
     """Both factors of a split, and bounds of its truncation error ``d``: lower <= d <= upper.
 
-    `lower` is proven to be at most the best error of this split at rank `rank`.
+    `lower` is proven to be at most the best error of this split at rank `rank`.  The halves are
+    ``U (U^H T)``; `turn` bounds how far that is from the form ``(T V^H) V``, which the theorems
+    about splits further left speak of: 0 for singular vectors.  `norm` is that of all blocks, or
+    None where nobody measured it.
     """
 
     left: np.ndarray
@@ -90,6 +93,15 @@ class Halves:
     rank: int
     lower: float
     upper: float
+    turn: float = 0.0
+    norm: float | None = None
+
+
+def like(V: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """An empty array of the shape and the memory order of `V`."""
+    order = sorted(range(V.ndim), key=lambda axis: -abs(V.strides[axis]))
+    found = empty(tuple(V.shape[axis] for axis in order), dtype)
+    return found.transpose(np.argsort(order))
 
 
 def adjoint(T: np.ndarray) -> np.ndarray:
@@ -135,6 +147,23 @@ def left_vectors(T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return lapack.product(Q, U), s
     U, s, _ = lapack.svd(T)
     return U, s
+
+
+def orthonormal_columns(T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """QR of every block; of a single column without LAPACK, which costs a call a block."""
+    if T.shape[-1] != 1 or T.shape[-2] == 0:
+        return lapack.qr(T)
+    norm = np.sqrt(np.einsum("...ij,...ij->...j", T, T.conj()).real)[..., None, :]
+    if norm.size == 0 or norm.min() > 1e-150:
+        return T / norm, norm.astype(T.dtype)
+    return lapack.qr(T)  # zeros, or squares below the range
+
+
+def times_triangle(R: np.ndarray, V: np.ndarray) -> np.ndarray:
+    """``R @ V`` of every block; one number per block needs no matrix product."""
+    if R.shape[-1] != 1:
+        return R @ V
+    return np.multiply(R, V, out=like(V, np.result_type(R, V)))
 
 
 def singular_values(T: np.ndarray) -> np.ndarray:
@@ -239,68 +268,3 @@ class Decomposer:
         if self.want.error is not None:
             keep = max(1, int(np.argmax(tails(piece.energy) <= TRIM * allowed2)))
         return piece.kept(keep if self.want.rank is None else min(keep, self.want.rank))
-
-
-def split(
-    parts: Iterable[tuple[Index, np.ndarray]],
-    shape: tuple[int, ...],
-    want: Want,
-    *,
-    orthonormal: str,
-    unit: float,
-    rng: np.random.Generator,
-) -> Halves:
-    """Best two-factor approximation of the blocks `parts` of a grid `shape` (a, A, D, d, b1, c2).
-
-    `orthonormal`: which half is blockwise orthonormal, "left" or "right"; the other one carries
-    the singular values.
-    """
-    mirrored = orthonormal == "right"
-    decompose = Decomposer(want, 1 / math.prod(shape), unit, rng)
-    pieces = [decompose(at, T.swapaxes(-1, -2) if mirrored else T) for at, T in parts]
-    by_index = _sum(p.energy for p in pieces)
-    missed2 = math.fsum(p.residual**2 for p in pieces)
-    rank = _rank(by_index, missed2, want)
-    tail2 = tails(by_index)
-    unkept2 = math.fsum(float(p.energy[p.U.shape[-1] : rank].sum()) for p in pieces)
-    left, right = _assembled(pieces, shape, rank, mirrored)
-    lower2 = float(tail2[min(rank, len(by_index))])
-    return Halves(left, right, rank, math.sqrt(lower2), math.sqrt(lower2 + missed2 + unkept2))
-
-
-def _sum(rows: Iterable[np.ndarray]) -> np.ndarray:
-    total = np.zeros(0)
-    for row in rows:
-        if len(row) > len(total):
-            total = np.pad(total, (0, len(row) - len(total)))
-        total[: len(row)] += row
-    return total
-
-
-def _rank(by_index: np.ndarray, missed2: float, want: Want) -> int:
-    """The smallest rank within the error wanted, at most the rank wanted; at least 1."""
-    most = len(by_index) if want.rank is None else min(want.rank, len(by_index))
-    if want.error is None:
-        return most
-    enough = tails(by_index) + missed2 <= (1 - TRIM) * want.error**2
-    return min(most, max(1, int(np.argmax(enough)))) if enough.any() else most
-
-
-def _assembled(
-    pieces: list[Kept], shape: tuple[int, ...], rank: int, mirrored: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Both halves as factor values; blocks with fewer columns than `rank` are padded by zeros."""
-    grid, b1, c2 = shape[:4], *shape[4:]
-    dtype = pieces[0].U.dtype
-    a, A, D, d = grid
-    left = np.zeros((a, b1, A, rank, D, d), dtype)
-    right = np.zeros((a, A, rank, D, c2, d), dtype)
-    left_view, right_view = left.transpose(0, 2, 4, 5, 1, 3), right.transpose(0, 1, 3, 5, 2, 4)
-    while pieces:
-        p = pieces.pop()  # freed one by one
-        U, V = p.U[..., :rank], p.V[..., :rank, :]
-        if mirrored:
-            U, V = V.swapaxes(-1, -2), U.swapaxes(-1, -2)
-        left_view[p.at][..., : U.shape[-1]] = U
-        right_view[p.at][..., : V.shape[-2], :] = V
-    return left.reshape(a, b1, A * rank, D * d), right.reshape(a * A, rank * D, c2, d)

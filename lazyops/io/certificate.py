@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..butterfly import Factorization, Split
@@ -11,6 +12,7 @@ from .scalars import decode as scalar
 from .scalars import encode
 
 ERRORS = ("relative_error", "lower_bound", "upper_bound")
+NOT_MEASURED = math.nan  # null in the file: `factorize(..., measure=False)`
 
 
 def to_data(found: Factorization) -> dict[str, Any]:
@@ -19,6 +21,7 @@ def to_data(found: Factorization) -> dict[str, Any]:
     return {
         "chain": chain,
         **{name: encode(float(getattr(found, name))) for name in ERRORS},
+        **({"relative_error": None} if math.isnan(found.relative_error) else {}),
         "splits": [[int(q), int(rank), encode(float(e))] for q, rank, e in found.splits],
         "reason": found.reason,
         **({} if found.confidence == 1 else {"confidence": encode(float(found.confidence))}),
@@ -35,7 +38,7 @@ def from_data(data: Any, operator: LinearOperator) -> Factorization:
     return Factorization(
         operator,
         _chain(data["chain"], operator.shape),
-        _error(data["relative_error"]),
+        NOT_MEASURED if data["relative_error"] is None else _error(data["relative_error"]),
         _error(data["lower_bound"]),
         _error(data["upper_bound"]),
         _splits(data["splits"]),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._array import Array
-from . import cpu, reference
+from . import cpu, reference, split
 from .csr import Buckets, csr_buckets, csr_matmat
 from .plan import Plan, obstacle, plan, shape_class
 from .reference import ks_dense, ks_fuse
@@ -37,6 +37,7 @@ __all__ = [
     "plan_obstacle",
     "set_num_threads",
     "shape_class",
+    "split_obstacle",
     "status",
 ]
 
@@ -91,6 +92,13 @@ def plan_obstacle(stages: Sequence[Stage], like: Array) -> str | None:
     if FORCED == "reference":
         return "LAZYOPS_KERNEL=reference"
     return obstacle(stages, like)
+
+
+def split_obstacle(T: Array) -> str | None:
+    """Why `split.rank_one` is not used for these blocks; None if it is."""
+    if FORCED == "reference":
+        return "LAZYOPS_KERNEL=reference"
+    return split.obstacle(T)
 
 
 def _named(name: str | None) -> Kernel:

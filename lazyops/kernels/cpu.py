@@ -46,6 +46,7 @@ class Library(NamedTuple):
     set_threads: Any  # (most threads of one product, or 0 for the default)
     threads: Any  # () -> the number in force
     chain: Any  # (address of a program, x, y) -> Outcome
+    split: Any  # (blocks, left, right, facts, flags, exponent) -> Outcome
     vector_bytes: int  # of the vectors that the kernels are written in
     pack: Any  # (values, blocks, numbers, out, at, run, every, conj) -> Outcome
     read: Any  # (array) -> Outcome: every byte once, on all threads
@@ -129,6 +130,9 @@ def load(level: str, path: str) -> Library:
     chain.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
     chain.restype = ctypes.c_int
     library.lazyops_pack.argtypes = [ctypes.py_object] * 4 + [ctypes.c_int64] * 3 + [ctypes.c_int]
+    split = library.lazyops_split
+    split.argtypes = [ctypes.py_object] * 4 + [ctypes.c_int] * 2
+    split.restype = ctypes.c_int
     library.lazyops_read.argtypes = [ctypes.py_object]
     library.lazyops_multiply_add.argtypes = [ctypes.c_int64, ctypes.c_int]
     library.lazyops_multiply_add.restype = ctypes.c_double
@@ -142,6 +146,7 @@ def load(level: str, path: str) -> Library:
         library.lazyops_set_threads,
         library.lazyops_threads,
         chain,
+        split,
         library.lazyops_vector_bytes(),
         library.lazyops_pack,
         library.lazyops_read,

@@ -7,13 +7,15 @@ kept for the next one, up to a thirty-second of the machine's memory.
 
 from __future__ import annotations
 
+import math
 import os
 
 import numpy as np
 
-__all__ = ["LARGE", "aligned", "result"]
+__all__ = ["LARGE", "aligned", "empty", "result"]
 
 LARGE = 8 << 20  # bytes of a result from which its memory is kept
+WORK = 1 << 20  # the same for arrays between two steps
 LINE = 64
 
 
@@ -53,20 +55,38 @@ def aligned(shape: tuple[int, ...], dtype) -> np.ndarray:
 def result(shape: tuple[int, int], dtype: np.dtype, turned: bool) -> np.ndarray:
     """An empty writable array that begins at a cache line, in C or (turned) Fortran order."""
     nbytes = shape[0] * shape[1] * dtype.itemsize
-    raw = _again(nbytes + LINE)
-    if raw is None:
-        raw = np.empty(nbytes + LINE, np.uint8)
-    flat = np.asarray(Lease(raw, nbytes)).view(dtype)
+    flat = _lent(nbytes).view(dtype)
     return flat.reshape(shape[::-1]).T if turned else flat.reshape(shape)
 
 
+def empty(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
+    """An empty array in C order; of a large one the memory is that of an earlier one, if it can."""
+    dtype = np.dtype(dtype)
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes < WORK:
+        return np.empty(shape, dtype)
+    return _lent(nbytes).view(dtype).reshape(shape)
+
+
+def _lent(nbytes: int) -> np.ndarray:
+    """Bytes on loan, from a cache line on."""
+    raw = _again(nbytes + LINE)
+    return np.asarray(Lease(np.empty(nbytes + LINE, np.uint8) if raw is None else raw, nbytes))
+
+
 def _again(nbytes: int) -> np.ndarray | None:
-    """Memory of that size, or a little more, that is free."""
-    while free:
+    """Memory of that size, or a little more, that is free.  If there is none, the piece that has
+    been free longest goes back to the system."""
+    others: list[np.ndarray] = []
+    found = None
+    while free and found is None:
         try:
             raw = free.pop()
         except IndexError:
-            return None
+            break
         if nbytes <= raw.nbytes <= nbytes + nbytes // 8:
-            return raw
-    return None
+            found = raw
+        else:
+            others.append(raw)
+    free.extend(reversed(others[: None if found is not None else -1]))
+    return found

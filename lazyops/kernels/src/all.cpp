@@ -1,5 +1,6 @@
 // One translation unit: the functions that Python gives (buffers.h) are there once.
 #include "ks_matmat.cpp"
 #include "chain.cpp"
+#include "split.cpp"
 #include "limits.cpp"
 #include "pack.cpp"
