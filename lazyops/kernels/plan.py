@@ -43,7 +43,7 @@ def obstacle(stages: Sequence[Stage], like: Any) -> str | None:
     if not packing_allowed():
         return "LAZYOPS_PACK=0 refuses packed copies"
     for s in stages:
-        for array in (s.values, s.index):
+        for array in (s.held, s.index):
             if array is not None and not isinstance(array, ndarray):
                 return "it takes NumPy arrays"
         if s.values is not None and s.values.dtype.char not in TAKEN:
@@ -152,7 +152,8 @@ def one(stage: Stage, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if stage.pattern is not None:
         from . import ks_matmat
 
-        values = _array.cast(stage.values, dtype.name)
+        values = stage.values.decoded() if stage.coding else stage.values
+        values = _array.cast(values, dtype.name)
         return ks_matmat(values, x, stage.transpose, stage.conj)
     if stage.values is not None:
         values = stage.values.conj() if stage.conj else stage.values
