@@ -31,12 +31,15 @@ class Coding:
     mask: int
     scale: float
     table: np.ndarray
+    upper: np.ndarray | None  # see Upper in codes.h
 
-    def record(self, pair: bool, conj: bool) -> np.ndarray:
+    def record(self, pair: bool, conj: bool, parts: int) -> np.ndarray:
         """The struct; the numbers of imaginary parts are zero where there are none."""
         scales = np.array([self.scale, (-self.scale if conj else self.scale) if pair else 0.0])
         head = [self.code, self.room, self.shift, self.mask]
-        return np.array([*head, *scales.view(np.int64), self.table.ctypes.data], np.int64)
+        even = self.upper is not None and (parts == 1 or scales[0] == scales[1])
+        tables = self.table.ctypes.data, self.upper.ctypes.data if even else 0
+        return np.array([*head, *scales.view(np.int64), *tables], np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,15 +153,9 @@ def room_of(bits: int) -> int:
 
 
 @functools.lru_cache(256)
-def by_table(form: Any) -> Coding:
-    table = np.ascontiguousarray(form.table, np.float32)
-    return Coding(TABLE, room_of(form.bits), form.bits, 32 - form.bits, 0, 1.0, table)
-
-
-@functools.lru_cache(256)
 def codings(form: Any) -> tuple[Coding | None, np.ndarray | None]:
     """The coding by shifts, and for which codes it is not what the table says (None: for none)."""
-    table = np.ascontiguousarray(form.table, np.float32)
+    table = as_floats(form)
     for made in (integer(form, table), small_float(form, table)):
         if made is None:
             continue
@@ -171,12 +168,25 @@ def codings(form: Any) -> tuple[Coding | None, np.ndarray | None]:
     return None, None
 
 
+def as_floats(form: Any) -> np.ndarray:
+    return np.ascontiguousarray(form.table, np.float32)
+
+
+def made(form: Any, code: int, shift: int, mask: int = 0, scale: float = 1.0) -> Coding:
+    table, room = as_floats(form), room_of(form.bits)
+    return Coding(code, room, form.bits, shift, mask, scale, table, upper_halves(table, room))
+
+
+@functools.lru_cache(256)
+def by_table(form: Any) -> Coding:
+    return made(form, TABLE, 32 - form.bits)
+
+
 def integer(form: Any, table: np.ndarray) -> tuple[Coding, np.ndarray]:
     """Two's complement."""
     shift = 32 - form.bits
-    high = np.arange(1 << form.bits, dtype=np.uint32) << np.uint32(shift)
-    coding = Coding(INTEGER, room_of(form.bits), form.bits, shift, 0, 1.0, table)
-    return coding, (high.view(np.int32) >> shift).astype(np.float32)
+    high = np.arange(len(table), dtype=np.uint32) << np.uint32(shift)
+    return made(form, INTEGER, shift), (high.view(np.int32) >> shift).astype(np.float32)
 
 
 def small_float(form: Any, table: np.ndarray) -> tuple[Coding, np.ndarray] | None:
@@ -187,13 +197,27 @@ def small_float(form: Any, table: np.ndarray) -> tuple[Coding, np.ndarray] | Non
         return None
     shift = 8 - exponent
     mask = 1 << 31 | ((1 << (exponent + mantissa)) - 1) << (23 - mantissa)
-    high = np.arange(1 << form.bits, dtype=np.uint32) << np.uint32(32 - form.bits)
-    drawn = (high.view(np.int32) >> shift).view(np.uint32) & np.uint32(mask)
+    high = np.arange(len(table), dtype=np.uint32) << np.uint32(32 - form.bits)
+    drawn = ((high.view(np.int32) >> shift).view(np.uint32) & np.uint32(mask)).view(np.float32)
     first = 1 << mantissa  # the smallest normal number
     with np.errstate(all="ignore"):
-        scale = np.float32(table[first] / drawn.view(np.float32)[first])
-        numbers = drawn.view(np.float32) * scale
+        scale = np.float32(table[first] / drawn[first])
+        numbers = drawn * scale
     if np.frexp(scale)[0] != 0.5:
         return None
-    room = room_of(form.bits)
-    return Coding(SMALL, room, form.bits, shift, mask, float(scale), table), numbers
+    return made(form, SMALL, shift, mask, float(scale)), numbers
+
+
+def upper_halves(table: np.ndarray, room: int) -> np.ndarray | None:
+    """The upper halves of the numbers of all codes, by the code at the high end of `room` bits,
+    where the lower halves are zero; in the order and for the codes that `Upper` asks for."""
+    halves = np.repeat(table, (1 << room) // len(table)).view(np.uint32)
+    if (halves & 0xFFFF).any():
+        return None
+    halves = (halves >> 16).astype(np.uint16)
+    if room == 4:
+        return np.tile(halves, 2)
+    if room == 8:
+        mirrored = np.array_equal(halves[:128] | 0x8000, halves[128:])
+        return halves[:128].copy() if mirrored else None
+    return halves[:1].copy() if np.array_equal(halves, np.arange(1 << 16)) else None

@@ -260,7 +260,7 @@ class Program:
                 assert first is not None
                 assert last is not None
                 coded = block.stages[0].coding
-                coding = 0 if coded is None else self._at(coded[0].record(*coded[1:]))
+                coding = 0 if coded is None else self._at(coded[0].record(*coded[1:], self.kind.parts))
                 end = [first.d // D, block.offset, int(part.reverse), 0, coding]
                 if first[1:3] == (2, 2):
                     found.append([RADIX, last.a // A, len(block.stages), 0, *end])

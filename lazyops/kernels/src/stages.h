@@ -69,10 +69,10 @@ INLINE void butterflies(T* w, I step, const Value& val) {
     for (int h = 0; h < H; ++h) put(w + j * step + h * E, x[j][h]);
 }
 
-template <class T, int P, bool SPLAT, int S, bool TR>
-void radix(const Step& t, const Values<T, P, SPLAT>& values, T* w, const Shape& z) {
+// All groups of a step; at(e) is what gives the values of the group whose first has number e.
+template <class T, int P, bool SPLAT, int S, bool TR, class At>
+INLINE void groups(const Step& t, const Values<T, P, SPLAT>& values, T* w, const Shape& z, const At& at) {
   constexpr int K = S << (S + 1), E = P * width<T>;  // K values of a group
-  alignas(BYTES) T buffer[K * P * Values<T, P, SPLAT>::L];
   const I step = t.delta * z.row;
   I e = 0;
   for (I i = 0; i < t.alpha; ++i)
@@ -80,28 +80,49 @@ void radix(const Step& t, const Values<T, P, SPLAT>& values, T* w, const Shape& 
       T* p = w + (i * t.delta * (1 << S) + l) * z.row;
       if constexpr (!SPLAT)
         if (z.far) values.template ask<K>(e);
-      const T* v = values.at(e, K, buffer);
+      const auto val = at(e);
       if constexpr (SPLAT) {
-        const auto val = [v](int e) { return value<T, P, true>(v, e); };
         I u = 0;
         constexpr int H = P == 1 ? 2 : 1;
         for (; u + H <= z.units; u += H) butterflies<T, P, true, S, TR, H>(p + u * E, step, val);
         if constexpr (H > 1)
           for (; u < z.units; ++u) butterflies<T, P, true, S, TR, 1>(p + u * E, step, val);
+      } else if (z.units == 1) {
+        butterflies<T, P, false, S, TR, 1>(p, step, val);
       } else {
-        if (z.units == 1) {
-          butterflies<T, P, false, S, TR, 1>(
-              p, step, [v](int e) { return value<T, P, false>(v, e); });
-        } else {
-          Num<T, P> held[K];
+        Num<T, P> held[K];
 #pragma GCC unroll 64
-          for (int e = 0; e < K; ++e) held[e] = value<T, P, false>(v, e);
-          const auto val = [&held](int e) { return held[e]; };
-          for (I u = 0; u < z.units; ++u)
-            butterflies<T, P, false, S, TR, 1>(p + u * E, step, val);
-        }
+        for (int e = 0; e < K; ++e) held[e] = val(e);
+        const auto again = [&held](int e) { return held[e]; };
+        for (I u = 0; u < z.units; ++u)
+          butterflies<T, P, false, S, TR, 1>(p + u * E, step, again);
       }
     }
+}
+
+template <class T, int P, int S, bool TR, int BITS>
+void radix_upper(const Step& t, const Values<T, P, false>& values, T* w, const Shape& z) {
+  const Upper<P, BITS> upper(t.coding->upper);
+  groups<T, P, false, S, TR>(t, values, w, z, [&](I e) {
+    const char* p = values.p + e * P * BITS / 8 * width<T>;
+    return [&upper, p](int e) { return upper.value(p, e); };
+  });
+}
+
+template <class T, int P, bool SPLAT, int S, bool TR>
+void radix(const Step& t, const Values<T, P, SPLAT>& values, T* w, const Shape& z) {
+  constexpr int K = S << (S + 1);
+  if constexpr (UPPER && !SPLAT && sizeof(T) == 4)
+    if (t.coding && t.coding->upper) {
+      if (t.coding->bits == 16) return radix_upper<T, P, S, TR, 16>(t, values, w, z);
+      if (t.coding->bits == 8) return radix_upper<T, P, S, TR, 8>(t, values, w, z);
+      if constexpr (K * P % 8 == 0) return radix_upper<T, P, S, TR, 4>(t, values, w, z);
+    }
+  alignas(BYTES) T buffer[K * P * Values<T, P, SPLAT>::L];
+  groups<T, P, SPLAT, S, TR>(t, values, w, z, [&](I e) {
+    const T* v = values.at(e, K, buffer);
+    return [v](int e) { return value<T, P, SPLAT>(v, e); };
+  });
 }
 
 // ---- any factor ---------------------------------------------------------------------------
