@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._array import Array, array_namespace, is_numpy, to_numpy
+from .._array import Array, array_namespace, cast, is_numpy, to_numpy, with_complex
 
 __all__ = ["Codes", "Coding", "bits_joined", "bits_split", "held_shape"]
 
@@ -50,12 +50,14 @@ class Codes:
     shape : (a, b, c, d)
     format : has `bits`, from 1 to 16, and `table`, float32, of what each code stands for
     pair : whether a value is two codes, real and imaginary part
+    scales : float32 (a, d), of each block ``[i, :, :, l]``, or None
     """
 
     array: Array
     shape: tuple[int, int, int, int]
     format: Any
     pair: bool = False
+    scales: Any = None
 
     @property
     def dtype(self) -> np.dtype:
@@ -81,24 +83,28 @@ class Codes:
             pieces = iter([bits_split(flat, self.format.bits, self.size * (1 + self.pair))])
         return by_table(self.format) if any(odd[p].any() for p in pieces) else small
 
-    def decoded(self) -> Array:
-        """The values, shape (a, b, c, d), in the library of the codes: by the array API."""
+    def decoded(self, precision: str = "float32") -> Array:
+        """The values, shape (a, b, c, d), in the library of the codes: by the array API.
+
+        Exact but for scales, which round to `precision`, a real dtype.
+        """
         xp, bits = array_namespace(self.array), self.format.bits
-        count = self.size * (1 + self.pair)
         flat = xp.reshape(self.array, (-1,))
-        flat = flat if bits in (8, 16) else bits_split(flat, bits, count)
-        table = np.ascontiguousarray(self.format.table, np.float32)
+        if bits not in (8, 16):
+            flat = bits_split(flat, bits, self.size * (1 + self.pair))
+        table = as_floats(self.format)
         if is_numpy(flat):
             found = table[flat]
         else:
             table = xp.asarray(table.copy(), device=self.array.device)
             found = xp.take(table, xp.astype(flat, xp.int64))
-        if not self.pair:
-            return xp.reshape(found, self.shape)
-        if is_numpy(found):
-            return found.view(np.complex64).reshape(self.shape)
-        found = xp.reshape(found, (*self.shape, 2))
-        return xp.astype(found[..., 0], xp.complex64) + 1j * found[..., 1]
+        found = cast(found, precision)
+        found = xp.reshape(found, (*self.shape, 2) if self.pair else self.shape)
+        if self.pair:
+            found = cast(found[..., 0], with_complex(precision)) + 1j * found[..., 1]
+        if self.scales is None:
+            return found
+        return found * cast(self.scales, precision)[:, None, None, :]
 
 
 # -- how codes are held ---------------------------------------------------------------------------

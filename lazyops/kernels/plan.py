@@ -17,7 +17,7 @@ from . import cpu
 from .memory import LARGE, result
 from .program import Part, Program, parts_of
 from .runs import Class
-from .stage import Group, Stage, groups, is_complex, result_dtype
+from .stage import Group, Stage, groups, is_complex, result_dtype, with_scales_apart
 
 __all__ = ["Plan", "Step", "obstacle", "plan", "shape_class"]
 
@@ -166,6 +166,7 @@ def plan(stages: Sequence[Stage], like: np.ndarray) -> Plan:
 
     For stages without an `obstacle`, which the caller has asked about.
     """
+    stages = with_scales_apart(stages)
     name = result_dtype(stages, like.dtype.name)
     together, turned = shape_class(like.shape[1], like.strides, like.itemsize)
     kind = class_of(name if is_complex(stages) else _array.real_dtype(name), together, turned)

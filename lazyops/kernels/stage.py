@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +55,21 @@ class Stage(NamedTuple):
         if not isinstance(values, Codes):
             return None
         return values.coding, values.pair, self.conj and values.pair
+
+
+def with_scales_apart(stages: Sequence[Stage]) -> list[Stage]:
+    """Scales of blocks of codes as diagonals: on the rows of a factor, or before its transpose."""
+    found: list[Stage] = []
+    for stage in stages:
+        values = stage.values
+        if isinstance(values, Codes) and values.scales is not None:
+            a, b, _, d = values.shape
+            rows = np.broadcast_to(values.scales[:, None, :], (a, b, d)).reshape(-1)
+            pair = [Stage(rows), stage._replace(values=replace(values, scales=None))]
+            found += reversed(pair) if stage.transpose else pair
+        else:
+            found.append(stage)
+    return found
 
 
 BOTH = frozenset({False, True})
