@@ -150,10 +150,8 @@ class Squares:
 def test_any_format_with_a_table_runs(k):
     rng = np.random.default_rng(0)
     chain = lo.Chain.mixed_radix(96)
-    stages = [
-        Stage(Codes(bits_joined(rng.integers(0, 128, tuple(p)).astype("u1"), 7), tuple(p), Squares), p)
-        for p in chain
-    ]  # fmt: skip
+    held = lambda p: bits_joined(rng.integers(0, 128, tuple(p)).astype("u1"), 7)
+    stages = [Stage(Codes(held(p), tuple(p), Squares), p) for p in chain]
     x = rng.integers(0, 2, (96, k)).astype("float64")
     want = x
     for s in reversed(stages):
@@ -164,7 +162,9 @@ def test_any_format_with_a_table_runs(k):
 
 @needs_cpu
 def test_codes_of_one_run_are_packed_once_and_as_codes():
-    A = lo.Product(tuple(quantized(p, "e4m3", i) for i, p in enumerate(lo.Chain.square_dyadic(256))))
+    A = lo.Product(
+        tuple(quantized(p, "e4m3", i) for i, p in enumerate(lo.Chain.square_dyadic(256)))
+    )
     x = normal((256, 1), "float32")
     held = A.values_nbytes
     for B in (A, A.H, A.T, 2 * A, lo.Permutation(np.arange(256)[::-1].copy()) @ A):
@@ -251,7 +251,12 @@ def same(A, B):
     assert type(A) is type(B)
     np.testing.assert_array_equal(np.asarray(A.codes), np.asarray(B.codes))
     assert np.asarray(A.codes).dtype == np.asarray(B.codes).dtype
-    assert (A.format, A.pattern, A.pair, A.conjugated) == (B.format, B.pattern, B.pair, B.conjugated)
+    assert (A.format, A.pattern, A.pair, A.conjugated) == (
+        B.format,
+        B.pattern,
+        B.pair,
+        B.conjugated,
+    )
     if A.scales is not None:
         np.testing.assert_array_equal(np.asarray(A.scales), np.asarray(B.scales))
 
@@ -269,7 +274,9 @@ def test_codes_survive_everything_bit_for_bit(form, pair, xp, tmp_path):
     lo.save(path, moved)
     same(K, lo.load(path))
     x = normal((K.shape[1], 2), "float32")
-    assert_within(moved @ xp.asarray(x), one_by_one(decoded(lo.Product((K,))), x.astype("f8")), K, x)
+    assert_within(
+        moved @ xp.asarray(x), one_by_one(decoded(lo.Product((K,))), x.astype("f8")), K, x
+    )
 
 
 @pytest.mark.parametrize(
@@ -287,7 +294,10 @@ def test_files_name_the_numbers_that_they_have_a_name_for(form, code, tmp_path):
     assert found == {code}
     entries = sum(f.pattern.entries for f in A.factors)
     scales = sum(f.scales.nbytes for f in A.factors if f.scales is not None)
-    assert len(raw) - 8 - len(json.dumps(header)) - scales <= entries * A.factors[0].format.bits / 8 + 100
+    assert (
+        len(raw) - 8 - len(json.dumps(header)) - scales
+        <= entries * A.factors[0].format.bits / 8 + 100
+    )
     B = lo.load(path)
     for f, g in zip(A.factors, B.factors, strict=True):
         same(f, g)
@@ -316,7 +326,7 @@ def test_algebra_and_simplify_keep_codes():
     ("make", "error", "match"),
     [
         (lambda: Q(np.zeros((1, 2, 2, 1), "u1"), "e4m3", (1, 2, 2, 2)), ValueError,
-         r"codes for Pattern\(a=1, b=2, c=2, d=2\) in e4m3 of shape \(1, 2, 2, 2\), got \(1, 2, 2, 1\)"),
+         r"codes for Pattern\(.*\) in e4m3 of shape \(1, 2, 2, 2\), got \(1, 2, 2, 1\)"),
         (lambda: Q(np.zeros((1, 2, 2, 1), "u2"), "e4m3", (1, 2, 2, 1)), TypeError,
          "of dtype uint8, got uint16"),
         (lambda: Q(np.zeros((1, 2, 2, 1), "u1"), "e2m1", (1, 2, 2, 1)), ValueError,

@@ -147,9 +147,9 @@ def check_paired(paired: Any, entries: Mapping[str, Any]) -> None:
         raise ValueError("the dtypes are not a JSON object")
     for name, dtype in paired.items():
         entry = entries.get(name)
-        of_codes = dtype == CODES_OF and entry is not None and entry.code in BITS
-        of_pairs = dtype == PAIRED and entry is not None and entry.code == "F64"
-        if not of_codes and not (of_pairs and entry.shape[-1:] == (2,)):
+        code, shape = ("", ()) if entry is None else (entry.code, entry.shape)
+        of_pairs = dtype == PAIRED and code == "F64" and shape[-1:] == (2,)
+        if not of_pairs and not (dtype == CODES_OF and code in BITS):
             raise ValueError(f"tensor {name!r} cannot be read as {dtype!r:.80}")
 
 

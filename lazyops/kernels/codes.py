@@ -37,8 +37,8 @@ class Coding:
         """The struct; the numbers of imaginary parts are zero where there are none."""
         scales = np.array([self.scale, (-self.scale if conj else self.scale) if pair else 0.0])
         head = [self.code, self.room, self.shift, self.mask]
-        even = self.upper is not None and (parts == 1 or scales[0] == scales[1])
-        tables = self.table.ctypes.data, self.upper.ctypes.data if even else 0
+        upper = self.upper if parts == 1 or scales[0] == scales[1] else None
+        tables = self.table.ctypes.data, 0 if upper is None else upper.ctypes.data
         return np.array([*head, *scales.view(np.int64), *tables], np.int64)
 
 
@@ -80,7 +80,8 @@ class Codes:
         if self.format.bits in (8, 16):
             pieces = (flat[i : i + CHUNK] for i in range(0, flat.size, CHUNK))
         else:
-            pieces = iter([bits_split(flat, self.format.bits, self.size * (1 + self.pair))])
+            count = self.size * (1 + self.pair)
+            pieces = (bits_split(flat, self.format.bits, count) for _ in range(1))
         return by_table(self.format) if any(odd[p].any() for p in pieces) else small
 
     def decoded(self, precision: str = "float32") -> Array:
@@ -221,9 +222,11 @@ def upper_halves(table: np.ndarray, room: int) -> np.ndarray | None:
     if (halves & 0xFFFF).any():
         return None
     halves = (halves >> 16).astype(np.uint16)
+    if room == 16:  # a NaN may have any code of one
+        itself = np.arange(1 << 16, dtype=np.uint32) << np.uint32(16)
+        same = np.array_equal(itself.view(np.float32), table, equal_nan=True)
+        return halves[:1].copy() if same else None
     if room == 4:
         return np.tile(halves, 2)
-    if room == 8:
-        mirrored = np.array_equal(halves[:128] | 0x8000, halves[128:])
-        return halves[:128].copy() if mirrored else None
-    return halves[:1].copy() if np.array_equal(halves, np.arange(1 << 16)) else None
+    mirrored = np.array_equal(halves[:128] | 0x8000, halves[128:])
+    return halves[:128].copy() if mirrored else None

@@ -260,7 +260,9 @@ class Program:
                 assert first is not None
                 assert last is not None
                 coded = block.stages[0].coding
-                coding = 0 if coded is None else self._at(coded[0].record(*coded[1:], self.kind.parts))
+                coding = (
+                    0 if coded is None else self._at(coded[0].record(*coded[1:], self.kind.parts))
+                )
                 end = [first.d // D, block.offset, int(part.reverse), 0, coding]
                 if first[1:3] == (2, 2):
                     found.append([RADIX, last.a // A, len(block.stages), 0, *end])
@@ -269,7 +271,9 @@ class Program:
                     rows = last.shape[1 if part.reverse else 0] // (A * D)
             elif block.values is not None:
                 values, per_tile = self._diagonal(block, part.run, rows)
-                found.append([DIAGONAL, rows, 0, 0, 0, self._at(values), int(part.conj), per_tile, 0])
+                found.append(
+                    [DIAGONAL, rows, 0, 0, 0, self._at(values), int(part.conj), per_tile, 0]
+                )
             else:
                 number = np.array(
                     [block.scale], "complex128" if self.kind.parts == 2 else "float64"

@@ -27,7 +27,7 @@ template <class N, int L>
 using Row = typename VectorOf<N, L>::type;
 
 template <int L, Code CODE>
-INLINE Row<float, L> decoded(Row<uint32_t, L> high, const Coding& c, int part) {
+INLINE Row<float, L> decoded(Row<uint32_t, L> high, const Coding& c) {
   const Row<int32_t, L> drawn = (Row<int32_t, L>)high >> int32_t(c.shift);
   Row<float, L> f;
   if constexpr (CODE == Code::small) {
@@ -38,19 +38,33 @@ INLINE Row<float, L> decoded(Row<uint32_t, L> high, const Coding& c, int part) {
     const Row<uint32_t, L> at = high >> uint32_t(c.shift);
     for (int j = 0; j < L; ++j) f[j] = c.table[at[j]];
   }
-  return f * float(c.scale[part]);
+  return f;
 }
 
 template <class T, int P, int L, int BITS, Code CODE>
 INLINE void decode_slots(const Coding& c, const uint32_t* words, I from, I to, T* out) {
   constexpr int PER = 32 / BITS;
   const auto leave = [&](Row<uint32_t, L> w, int q) {
-    const auto f = decoded<L, CODE>(w << uint32_t(32 - BITS * (q + 1)), c, q % P);
+    const auto f = decoded<L, CODE>(w << uint32_t(32 - BITS * (q + 1)), c) * float(c.scale[q % P]);
     const auto n = __builtin_convertvector(f, Row<T, L>);
     std::memcpy(out, &n, sizeof n);
     out += L;
   };
-  for (I s = from; s < to;) {
+  I s = from;
+  if constexpr (L == 1) {  // the codes of a word side by side, as lanes
+    Row<uint32_t, PER> shift;
+    Row<float, PER> scale;
+    for (int q = 0; q < PER; ++q) {
+      shift[q] = 32 - BITS * (q + 1);
+      scale[q] = float(c.scale[q % P]);
+    }
+    for (; s % PER == 0 && s + PER <= to; s += PER, out += PER) {
+      const auto f = decoded<PER, CODE>(words[s / PER] << shift, c) * scale;
+      const auto n = __builtin_convertvector(f, Row<T, PER>);
+      std::memcpy(out, &n, sizeof n);
+    }
+  }
+  while (s < to) {
     Row<uint32_t, L> w;
     std::memcpy(&w, words + s / PER * L, sizeof w);
     if (s % PER == 0 && s + PER <= to) {
