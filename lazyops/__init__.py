@@ -15,6 +15,7 @@ from .operators import KroneckerSparse as KroneckerSparse
 from .operators import LinearOperator as LinearOperator
 from .operators import Permutation as Permutation
 from .operators import Product as Product
+from .operators import QuantizedKroneckerSparse as QuantizedKroneckerSparse
 from .operators import Scalar as Scalar
 from .operators import Sparse as Sparse
 from .operators import Sum as Sum

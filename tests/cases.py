@@ -61,6 +61,15 @@ def function(f):
     return lo.Function((4, 6), lambda x: a @ x, lambda y: ah @ y, dtype="complex128")
 
 
+def quantized(f, values, form, scales=None):
+    """Rounded by NumPy, its codes an array of `f`."""
+    q = lo.QuantizedKroneckerSparse.nearest(values, form, scales)
+    scales = None if q.scales is None else f(q.scales)
+    return lo.QuantizedKroneckerSparse(f(q.codes), q.format, q.stored, scales, q.pair)
+
+
+eighths = np.full((1, 1), 0.125, np.float32)  # so that decoding rounds nothing
+
 CASES = {  # name: (build from asarray, matrix)
     "identity": (lambda f: lo.Identity(6), eye),
     "scalar": (lambda f: lo.Scalar(6, 2 - 1j), (2 - 1j) * eye),
@@ -84,6 +93,14 @@ CASES = {  # name: (build from asarray, matrix)
     ),
     "factor": (lambda f: lo.KroneckerSparse(f(v)), ks_dense(v)),
     "factor_real": (lambda f: lo.KroneckerSparse(f(w)), ks_dense(w)),
+    "quantized": (
+        lambda f: quantized(f, v, "e4m3"),
+        ks_dense(quantized(np.asarray, v, "e4m3").held.decoded("float64")),
+    ),
+    "quantized_integers": (
+        lambda f: quantized(f, w, "int6", eighths),
+        ks_dense(quantized(np.asarray, w, "int6", eighths).held.decoded("float64")),
+    ),
     "function": (function, m46),
     "product": (
         lambda f: lo.Diagonal(f(d6)) @ lo.Permutation(f(perm)) @ lo.Dense(f(m64)),
@@ -150,6 +167,7 @@ ALL_LABELS = {  # leaf: how it is written in an expression
         "dense": "M4x6",
         "sparse": "S6x9",
         "factor": "K(2,3,2,3)",
+        "quantized": "Q(2,3,2,3:e4m3)",
         "function": "lambda[4x6]",
         "foreign": "MatrixLinearOperator[4x6]",
         "foreign_adjoint": "MatrixLinearOperator[6x4].H",

@@ -67,7 +67,7 @@ def save(path: str | os.PathLike[str], A: LinearOperator | Factorization) -> Non
         "format": FORMAT,
         "schema": str(SCHEMA),
         "expression": _text(expression.encode(operator, tensors)),
-        "dtypes": _text(dict.fromkeys(tensors.paired, "complex128")),
+        "dtypes": _text(tensors.dtypes),
     }
     if found is not None:
         metadata["certificate"] = _text(certificate.to_data(found))

@@ -35,12 +35,15 @@ def encode(root: LinearOperator, tensors: Tensors) -> list:
 
 def _node(i: int, record: Record, tensors: Tensors) -> list:
     name = NAMES[record.kind]
+    kind = KINDS[name]
     fields = {
-        f: _encode(plain(value, KINDS[name].fields[f]), f"{i}.{f}", tensors)
+        f: plain(value, kind.fields[f])
         for f, value in record.fields.items()
-        if f in KINDS[name].fields  # how a product runs (pack) is not what it is
+        if f in kind.fields  # how a product runs (pack) is not what it is
     }
-    return [name, fields]
+    if (code := kind.coded(fields)) is not None:
+        tensors.name_codes(fields["codes"], code)
+    return [name, {f: _encode(value, f"{i}.{f}", tensors) for f, value in fields.items()}]
 
 
 def _check_saveable(node: LinearOperator, below: tuple) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._array import Array, is_array, is_numpy, to_numpy
+from ..kernels.formats import format_named
 from ..operators import (
     Assumed,
     BlockDiag,
@@ -26,6 +27,7 @@ from ..operators import (
     LinearOperator,
     Permutation,
     Product,
+    QuantizedKroneckerSparse,
     RealPart,
     Restriction,
     Scalar,
@@ -47,6 +49,8 @@ class Kind(NamedTuple):
     cls: type[LinearOperator]
     fields: dict[str, Check]
     check: Callable[[Fields], None] = lambda fields: None
+    coded: Callable[[Fields], str | None] = lambda fields: None  # the name, in files, of the
+    # numbers whose bits the array in `codes` holds
 
 
 # -- what a field may be -------------------------------------------------------------------
@@ -78,6 +82,22 @@ def index(value: Any) -> bool:
     return is_numpy(value) and value.ndim == 1 and value.dtype in (np.int32, np.int64)
 
 
+def codes(value: Any) -> bool:
+    return is_array(value) and value.ndim in (1, 4, 5)
+
+
+def scales(value: Any) -> bool:
+    return value is None or (is_array(value) and value.ndim == 2)
+
+
+def pattern(value: Any) -> bool:
+    return type(value) is tuple and len(value) == 4 and all(type(n) is int and n > 0 for n in value)
+
+
+def form(value: Any) -> bool:
+    return isinstance(value, str) and format_named(value).name == value
+
+
 def operator(value: Any) -> bool:
     return isinstance(value, LinearOperator)
 
@@ -101,6 +121,10 @@ def plain(value: Any, allowed: Check) -> Any:
         return int(value)
     if allowed is sizes:
         return tuple([int(n) for n in value])
+    if allowed is form:
+        return value.name
+    if allowed is pattern:
+        return tuple(value)
     if allowed is index:
         host = to_numpy(value)
         return host if index(host) else host.astype(np.int64)
@@ -158,6 +182,15 @@ def no_nested(name: str, cls: type) -> Callable[[Fields], None]:
     return check
 
 
+FLOATS = {  # those that files have a name for
+    format_named(name): code
+    for name, code in (
+        ("fp16", "F16"),
+        ("bf16", "BF16"),
+        ("e4m3", "F8_E4M3"),
+        ("e5m2", "F8_E5M2"),
+    )
+}
 FLAGS = {"transposed": flag, "conjugated": flag}
 
 KINDS = {
@@ -172,6 +205,18 @@ KINDS = {
     "KroneckerSparse": Kind(KroneckerSparse, {"stored": values(4), **FLAGS}),
     "Permutation": Kind(Permutation, {"index": index}),
     "Product": Kind(Product, {"factors": operators}, no_nested("factors", Product)),
+    "QuantizedKroneckerSparse": Kind(
+        QuantizedKroneckerSparse,
+        {
+            "codes": codes,
+            "format": form,
+            "stored": pattern,
+            "scales": scales,
+            "pair": flag,
+            **FLAGS,
+        },
+        coded=lambda fields: FLOATS.get(format_named(fields["format"])),
+    ),
     "RealPart": Kind(RealPart, {"operator": operator}),
     "Restriction": Kind(Restriction, {"index": index, "n": size}, check_index),
     "Scalar": Kind(Scalar, {"n": size, "alpha": number}),

@@ -13,7 +13,7 @@ NUMPY = {"bool", "float16", "float32", "float64", "complex64", "complex128"} | {
 
 
 def encode(value: Any) -> Any:
-    """JSON data for a bool, int, float, complex, str or NumPy scalar; TypeError for the rest.
+    """JSON data for None, a bool, int, float, complex, str or NumPy scalar; TypeError for the rest.
 
     >>> encode(1.5), encode(1j), encode(np.float32(1))
     ({'float': '1.5'}, {'complex': ['0.0', '1.0']}, {'float32': '0000803f'})
@@ -22,7 +22,7 @@ def encode(value: Any) -> Any:
         if value.dtype.name in NUMPY:
             little = value.dtype.newbyteorder("<")
             return {value.dtype.name: np.asarray(value, little).tobytes().hex()}
-    elif isinstance(value, (bool, str)):
+    elif value is None or isinstance(value, (bool, str)):
         return value
     elif isinstance(value, int):
         return int(value) if abs(value) < EXACT else {"int": hex(value)}
@@ -36,7 +36,7 @@ def encode(value: Any) -> Any:
 
 def decode(data: Any) -> Any:
     """The scalar that `encode` wrote; ValueError for what it never writes."""
-    if isinstance(data, (bool, str)) or type(data) is int:
+    if data is None or isinstance(data, (bool, str)) or type(data) is int:
         return data
     if not isinstance(data, dict) or len(data) != 1:
         raise ValueError(f"{data!r:.80} is no scalar")

@@ -40,6 +40,8 @@ CODES = {  # name of a dtype: how it is stored
     "float8_e5m2": "F8_E5M2",
 }
 PAIRED = "complex128"
+CODES_OF = "codes"  # the array is the bits of the numbers of the tensor
+BITS = {"F16": "uint16", "BF16": "uint16", "F8_E4M3": "uint8", "F8_E5M2": "uint8"}
 LOW_BITS = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
 
 
@@ -48,9 +50,14 @@ class Tensors:
 
     def __init__(self) -> None:
         self.stored: list[Stored] = []
-        self.paired: list[str] = []  # names of the complex128 ones
+        self.dtypes: dict[str, str] = {}  # of those that a reader is to take for something else
+        self._coded: dict[Any, str] = {}
         self._names: dict[Any, str] = {}
         self._held: list[Array] = []  # so that no id is given to another array meanwhile
+
+    def name_codes(self, array: Array, code: str) -> None:
+        """To be said before `add`: `array` holds the bits of numbers of this name."""
+        self._coded[_identity(array)] = code
 
     def add(self, name: str, array: Array) -> str:
         """The name of `array` in the file: `name`, or the one it has already."""
@@ -71,9 +78,13 @@ class Tensors:
             raise ValueError(f"cannot save {name}: a meta tensor has no numbers")
         shape = tuple(map(int, array.shape))
         if logical == PAIRED:
-            self.paired.append(name)
+            self.dtypes[name] = PAIRED
             shape = (*shape, 2)
-        code = CODES[logical]
+        code = self._coded.get(_identity(array))
+        if code is not None:
+            self.dtypes[name] = CODES_OF
+        else:
+            code = CODES[logical]
         self.stored.append(Stored(name, code, shape, lambda: _bits(array, code, shape)))
 
 
@@ -89,11 +100,13 @@ def _bits(array: Array, code: str, shape: tuple[int, ...]) -> np.ndarray:
     """The numbers in C order and little-endian, as `code` stores them."""
     array = array.detach() if hasattr(array, "detach") else array  # torch: files know no gradient
     dtype = np.dtype(DTYPES[code])
-    if code in LOW_BITS:
+    if code in LOW_BITS and dtype_name(array.dtype) == LOW_BITS[code]:
         signed = f"int{8 * dtype.itemsize}"  # an integer of that width is in every library
         bits = getattr(np if is_numpy(array) else array_namespace(array), signed)
         return np.asarray(to_numpy(array.view(bits)), order="C").view(dtype)
     host = to_numpy(array)
+    if host.dtype.name == BITS.get(code):
+        return np.asarray(host, order="C").astype(f"<u{dtype.itemsize}", copy=False).view(dtype)
     if host.dtype.name == PAIRED:
         return np.asarray(host, "<c16", order="C").reshape(-1).view("<f8").reshape(shape)
     return np.asarray(host, dtype, order="C")
@@ -103,6 +116,8 @@ def restored(
     found: np.ndarray, name: str, code: str, paired: Mapping[str, Any], like: Array | None
 ) -> Array:
     """The array that `found`, as stored, stands for; low-bit floats in the library of `like`."""
+    if paired.get(name) == CODES_OF:
+        return found.view(f"u{found.itemsize}")
     if name in paired:
         return found.reshape(-1).view(np.complex128).reshape(found.shape[:-1])
     if code in LOW_BITS:
@@ -126,12 +141,15 @@ def _low_bits(found: np.ndarray, name: str, dtype: str, like: Array | None) -> A
 
 
 def check_paired(paired: Any, entries: Mapping[str, Any]) -> None:
-    """Raise where `paired`, as read, does not map pairs of F64 to complex128."""
+    """Raise where `paired`, as read, maps anything but pairs of F64 to complex128, or small
+    floats to their codes."""
     if not isinstance(paired, dict):
         raise ValueError("the dtypes are not a JSON object")
     for name, dtype in paired.items():
         entry = entries.get(name)
-        if dtype != PAIRED or entry is None or entry.code != "F64" or entry.shape[-1:] != (2,):
+        of_codes = dtype == CODES_OF and entry is not None and entry.code in BITS
+        of_pairs = dtype == PAIRED and entry is not None and entry.code == "F64"
+        if not of_codes and not (of_pairs and entry.shape[-1:] == (2,)):
             raise ValueError(f"tensor {name!r} cannot be read as {dtype!r:.80}")
 
 

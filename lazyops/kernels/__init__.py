@@ -14,6 +14,7 @@ from typing import Any
 
 from .._array import Array
 from . import cpu, reference
+from .codes import Codes, bits_joined, bits_split, held_shape
 from .csr import Buckets, csr_buckets, csr_matmat
 from .plan import Plan, obstacle, plan, shape_class
 from .reference import ks_dense, ks_fuse
@@ -23,12 +24,16 @@ from .threads import num_threads, set_num_threads
 __all__ = [
     "KERNELS",
     "Buckets",
+    "Codes",
     "Kernel",
     "KernelUnavailable",
     "Plan",
     "Stage",
+    "bits_joined",
+    "bits_split",
     "csr_buckets",
     "csr_matmat",
+    "held_shape",
     "ks_dense",
     "ks_fuse",
     "ks_matmat",

@@ -48,6 +48,7 @@ class Library(NamedTuple):
     chain: Any  # (address of a program, x, y) -> Outcome
     vector_bytes: int  # of the vectors that the kernels are written in
     pack: Any  # (values, blocks, numbers, out, at, run, every, conj) -> Outcome
+    pack_codes: Any  # (codes, blocks, numbers, out, at, run, every, bits, room, pair, parts)
     read: Any  # (array) -> Outcome: every byte once, on all threads
     multiply_add: Any  # (rounds, parts) -> floating-point operations done, on all threads
     distance: Any  # (rounds) -> ns of a cache line to another thread and back
@@ -129,6 +130,9 @@ def load(level: str, path: str) -> Library:
     chain.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
     chain.restype = ctypes.c_int
     library.lazyops_pack.argtypes = [ctypes.py_object] * 4 + [ctypes.c_int64] * 3 + [ctypes.c_int]
+    library.lazyops_pack_codes.argtypes = (
+        [ctypes.py_object] * 4 + [ctypes.c_int64] * 5 + [ctypes.c_int, ctypes.c_int64]
+    )
     library.lazyops_read.argtypes = [ctypes.py_object]
     library.lazyops_multiply_add.argtypes = [ctypes.c_int64, ctypes.c_int]
     library.lazyops_multiply_add.restype = ctypes.c_double
@@ -144,6 +148,7 @@ def load(level: str, path: str) -> Library:
         chain,
         library.lazyops_vector_bytes(),
         library.lazyops_pack,
+        library.lazyops_pack_codes,
         library.lazyops_read,
         library.lazyops_multiply_add,
         library.lazyops_distance,
@@ -199,6 +204,22 @@ def pack(values, blocks, numbers, out, at: int, run: int, every: int, conj: bool
     outcome = found.pack(values, blocks, numbers, out, at, run, every, int(conj))
     if outcome:
         raise ValueError(f"cannot pack {values.dtype} {values.shape} into {out.shape}: {outcome}")
+
+
+def pack_codes(
+    codes, blocks, numbers, out, at: int, run: int, every: int, bits: int, room: int, pair, parts
+) -> None:
+    """As `pack`, for codes of `bits` each in a stream: into words of `room` bits for each."""
+    found = library()
+    if isinstance(found, str):
+        raise RuntimeError(found)
+    rest = at, run, every, bits, room, int(pair), parts
+    outcome = found.pack_codes(codes, blocks, numbers, out, *rest)
+    if outcome:
+        raise ValueError(
+            f"cannot pack codes {codes.dtype} {codes.shape} of {bits} bits into {out.shape}: "
+            f"{outcome}"
+        )
 
 
 def run(compiled: Any, values: Array, x: Array, transpose: bool, conj: bool) -> Array:

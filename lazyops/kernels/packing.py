@@ -1,9 +1,9 @@
 """Values packed once, in the order in which a run reads them; shared by all who need the same.
 
-The packed copy of a run has shape (tiles, numbers, parts, width): for each tile of `width`
-blocks, the numbers of each group of stages one after the other, real and imaginary parts as
-vectors of their own.  Nothing in it depends on diagonals, scalars, permutations or direction:
-``A``, ``A.H``, ``2 * A`` and ``P @ A`` find the same one.
+The packed copy of a run has shape (tiles, bytes).  A tile of `width` blocks holds each group of
+stages one after the other: (numbers, parts, width), real and imaginary parts as vectors of their
+own, or, of codes, (words, width), as src/codes.h says.  Nothing in it depends on diagonals,
+scalars, permutations or direction: ``A``, ``A.H``, ``2 * A`` and ``P @ A`` find the same one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Block(NamedTuple):
     """A group of stages that is applied together: where its values lie in a tile."""
 
     stages: list[Stage]
-    offset: int  # numbers before it
+    offset: int  # bytes before it
 
 
 class Packed:
@@ -48,7 +48,7 @@ def packed(run: Run, blocks: Sequence[Block], kind: Class) -> Packed:
     """The packed copy of these stages: one that exists, or a new one."""
     factors = [s for b in blocks for s in b.stages]
     key = (
-        tuple((id(s.values), s.transpose, s.conj, *s.pattern) for s in factors),
+        tuple((id(s.held), _bits(s), s.transpose, s.conj, *s.pattern) for s in factors),
         tuple((len(b.stages), b.offset) for b in blocks),
         run.fused,
         run.digits if kind.width > 1 else (),
@@ -56,31 +56,42 @@ def packed(run: Run, blocks: Sequence[Block], kind: Class) -> Packed:
     )
     found = TABLE.get(key)
     if found is None:
-        made = Packed(pack(run, blocks, kind), tuple(s.values for s in factors))
+        made = Packed(pack(run, blocks, kind), tuple(s.held for s in factors))
         found = TABLE.setdefault(key, made)
     return found
 
 
+def _bits(stage: Stage) -> int | None:
+    return stage.values.format.bits if stage.coding else None
+
+
 def pack(run: Run, blocks: Sequence[Block], kind: Class) -> np.ndarray:
-    """(tiles, numbers, parts, width) of the real dtype, aligned to a cache line."""
+    """(tiles, bytes), aligned to a cache line."""
     tiles = -(-run.blocks // kind.width)
-    numbers = sum(len_of(b, run) for b in blocks)
-    out = aligned(
-        (tiles, numbers, kind.parts, kind.width), np.float32 if kind.size == 4 else np.float64
-    )
+    real = np.float32 if kind.size == 4 else np.float64
+    out = aligned((tiles, sum(bytes_of(b.stages, run, kind) for b in blocks)), np.uint8)
     order = run.order(kind)
     for block in blocks:
         s = len(block.stages)
-        every = len_of(block, run) if s == 1 else s * size_of_stage(s)
+        coded = block.stages[0].coding
+        piece = out[:, block.offset : block.offset + bytes_of(block.stages, run, kind)]
+        if coded:
+            piece[...] = 0
+            piece = piece.view(np.uint32).reshape(tiles, -1, 1, kind.width)
+        else:
+            piece = piece.view(real).reshape(tiles, -1, kind.parts, kind.width)
+        every = len_of(block.stages, run) if s == 1 else s * size_of_stage(s)
         for q, stage in enumerate(block.stages):
-            # a real factor among complex ones is complex here
-            values = np.ascontiguousarray(stage.values, kind.dtype)
             from_block, from_number = _offsets(stage, run, s, q)
-            cpu.pack(
-                values, from_block if order is None else from_block[order], from_number, out,
-                block.offset + (q * size_of_stage(s) if s > 1 else 0),
-                every // s, every, stage.conj,
-            )  # fmt: skip
+            from_block = from_block if order is None else from_block[order]
+            at = q * size_of_stage(s) if s > 1 else 0
+            where = from_block, from_number, piece, at, every // s, every
+            if coded:
+                codes, (coding, pair, _) = np.ascontiguousarray(stage.held), coded
+                cpu.pack_codes(codes, *where, coding.bits, coding.room, pair, kind.parts)
+            else:  # a real factor among complex ones is complex here
+                values = np.ascontiguousarray(stage.values, kind.dtype)
+                cpu.pack(values, *where, stage.conj)
     return out
 
 
@@ -89,10 +100,20 @@ def size_of_stage(s: int) -> int:
     return 4 << (s - 1)
 
 
-def len_of(block: Block, run: Run) -> int:
-    """Numbers of a block in one of the run's blocks."""
-    entries: int = sum(s.pattern.entries for s in block.stages)
+def len_of(stages: Sequence[Stage], run: Run) -> int:
+    """Numbers of these stages in one of the run's blocks."""
+    entries: int = sum(s.pattern.entries for s in stages)
     return entries // run.blocks
+
+
+def bytes_of(stages: Sequence[Stage], run: Run, kind: Class) -> int:
+    """Bytes that they take in a tile: whole words, and whole vectors or numbers."""
+    count = len_of(stages, run) * kind.parts
+    if (coded := stages[0].coding) is None:
+        return count * kind.width * kind.size
+    least = kind.size * kind.lanes if kind.width > 1 else kind.size
+    taken = -(-count * coded[0].room // 32) * 4 * kind.width
+    return -(-taken // least) * least
 
 
 def _offsets(stage: Stage, run: Run, s: int, q: int) -> tuple[np.ndarray, np.ndarray]:

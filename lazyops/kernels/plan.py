@@ -17,7 +17,7 @@ from . import cpu
 from .memory import LARGE, result
 from .program import Part, Program, parts_of
 from .runs import Class
-from .stage import Group, Stage, groups, is_complex, result_dtype
+from .stage import Group, Stage, groups, is_complex, result_dtype, with_scales_apart
 
 __all__ = ["Plan", "Step", "obstacle", "plan", "shape_class"]
 
@@ -43,7 +43,7 @@ def obstacle(stages: Sequence[Stage], like: Any) -> str | None:
     if not packing_allowed():
         return "LAZYOPS_PACK=0 refuses packed copies"
     for s in stages:
-        for array in (s.values, s.index):
+        for array in (s.held, s.index):
             if array is not None and not isinstance(array, ndarray):
                 return "it takes NumPy arrays"
         if s.values is not None and s.values.dtype.char not in TAKEN:
@@ -152,7 +152,8 @@ def one(stage: Stage, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if stage.pattern is not None:
         from . import ks_matmat
 
-        values = _array.cast(stage.values, dtype.name)
+        values = stage.values.decoded() if stage.coding else stage.values
+        values = _array.cast(values, dtype.name)
         return ks_matmat(values, x, stage.transpose, stage.conj)
     if stage.values is not None:
         values = stage.values.conj() if stage.conj else stage.values
@@ -165,6 +166,7 @@ def plan(stages: Sequence[Stage], like: np.ndarray) -> Plan:
 
     For stages without an `obstacle`, which the caller has asked about.
     """
+    stages = with_scales_apart(stages)
     name = result_dtype(stages, like.dtype.name)
     together, turned = shape_class(like.shape[1], like.strides, like.itemsize)
     kind = class_of(name if is_complex(stages) else _array.real_dtype(name), together, turned)

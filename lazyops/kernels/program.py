@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .memory import aligned
-from .packing import Block, Packed, len_of, packed
+from .packing import Block, Packed, bytes_of, packed
 from .runs import Class, Run, cut, radix_groups
 from .stage import Group, Stage
 
@@ -18,6 +18,7 @@ RADIX, FACTOR, DIAGONAL, SCALE = range(4)  # enum Op
 BY_NUMBER, LANES, ROWS = range(3)  # enum Mode
 WIDE, DIRECT_IN, DIRECT_OUT = 1, 2, 4  # flags of struct Run
 TYPES = {"float32": 0, "float64": 1, "complex64": 2, "complex128": 3}  # enum Type
+ROWS_AT_ONCE = 8  # of a factor, in stages.h
 FAR = 2 << 20  # bytes of values from which they are prefetched
 
 
@@ -46,7 +47,7 @@ def parts_of(group: Group, kind: Class) -> list[Part]:
     """A group cut into runs.  The cut is that of the canonical direction, so that the adjoint
     meets the same runs and the same packed values."""
     reverse = group.transposed
-    conj = min(group.factors, key=lambda s: id(s.values)).conj
+    conj = min(group.factors, key=lambda s: id(s.held)).conj
     stages = [s.flipped for s in reversed(group.stages)] if reverse else list(group.stages)
     # diagonals and scalars stay as they act: the kernel takes care of the direction
     stages = [s.conjugated(conj) if s.pattern is not None else s for s in stages]
@@ -71,7 +72,7 @@ def _blocks(run: Run, stages: Sequence[Stage], kind: Class) -> list[Any]:
             blocks.append(group[0])
             continue
         blocks.append(Block(group, offset))
-        offset += len_of(blocks[-1], run)
+        offset += bytes_of(group, run, kind)
     return blocks
 
 
@@ -236,15 +237,16 @@ class Program:
                 len(row),
                 self._at(s.pick),
             ]
-        per_tile = copy.values.size // copy.values.shape[0]
         group = group_of(part, kind) if kind.batch else 1
         far = int(copy.nbytes > FAR)
+        sizes = [max(s.pattern[1:3]) for b in blocks for s in b.stages if s.coding]
+        spare = ROWS_AT_ONCE * max(sizes, default=0) * kind.parts * kind.width
         wide = 0
         if kind.batch and all(step[0] == RADIX for step in steps):
             wide = WIDE | DIRECT_IN * direct(i, steps, True) | DIRECT_OUT * direct(o, steps, False)
         return [
-            run.blocks, run.rows, group, *sides, copy.values.ctypes.data, per_tile, at, len(steps),
-            int(part.conj), far, wide,
+            run.blocks, run.rows, group, *sides, copy.values.ctypes.data, copy.values.shape[1], at,
+            len(steps), int(part.conj), far, wide, spare,
         ]  # fmt: skip
 
     def _steps(self, part: Part) -> list[list[int]]:
@@ -257,24 +259,23 @@ class Program:
                 first, last = block.stages[0].pattern, block.stages[-1].pattern
                 assert first is not None
                 assert last is not None
-                where = block.offset * self.kind.parts * self.kind.width
-                turn = int(part.reverse)
+                coded = block.stages[0].coding
+                coding = 0 if coded is None else self._at(coded[0].record(*coded[1:], self.kind.parts))
+                end = [first.d // D, block.offset, int(part.reverse), 0, coding]
                 if first[1:3] == (2, 2):
-                    found.append(
-                        [RADIX, last.a // A, len(block.stages), 0, first.d // D, where, turn, 0]
-                    )
+                    found.append([RADIX, last.a // A, len(block.stages), 0, *end])
                 else:
-                    found.append([FACTOR, first.a // A, *first[1:3], first.d // D, where, turn, 0])
+                    found.append([FACTOR, first.a // A, *first[1:3], *end])
                     rows = last.shape[1 if part.reverse else 0] // (A * D)
             elif block.values is not None:
                 values, per_tile = self._diagonal(block, part.run, rows)
-                found.append([DIAGONAL, rows, 0, 0, 0, self._at(values), int(part.conj), per_tile])
+                found.append([DIAGONAL, rows, 0, 0, 0, self._at(values), int(part.conj), per_tile, 0])
             else:
                 number = np.array(
                     [block.scale], "complex128" if self.kind.parts == 2 else "float64"
                 )
                 number = number.astype(self.kind.dtype).view(self._real)
-                found.append([SCALE, rows, 0, 0, 0, self._at(number), int(part.conj), 0])
+                found.append([SCALE, rows, 0, 0, 0, self._at(number), int(part.conj), 0, 0])
         return found
 
     @property

@@ -144,7 +144,7 @@ def radix_groups(run: Run, stages: Sequence, kind: Class) -> list[list]:
     found: list[list] = []
     streak: list = []
     for stage in [*stages, None]:
-        if stage is not None and _is_dyadic(stage) and (not streak or _follows(streak[-1], stage)):
+        if _is_dyadic(stage) and (not streak or _follows(streak[-1], stage)):
             streak.append(stage)
             continue
         found += _by_size(streak, 3 if kind.batch and kind.lanes * kind.size == 64 else 2)
@@ -158,11 +158,12 @@ def radix_groups(run: Run, stages: Sequence, kind: Class) -> list[list]:
 
 
 def _is_dyadic(stage) -> bool:
-    return stage.pattern is not None and stage.pattern[1:3] == (2, 2)
+    return stage is not None and stage.pattern is not None and stage.pattern[1:3] == (2, 2)
 
 
 def _follows(first, then) -> bool:
-    return first.pattern.a == 2 * then.pattern.a and then.pattern.d == 2 * first.pattern.d
+    p, q = first.pattern, then.pattern
+    return p.a == 2 * q.a and q.d == 2 * p.d and first.coding == then.coding
 
 
 def _by_size(streak: list, most: int) -> list[list]:

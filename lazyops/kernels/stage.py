@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._array import join_dtypes, with_complex
 from ..pattern import Pattern
+from .codes import Codes, Coding
 
 __all__ = ["Group", "Stage", "groups", "result_dtype"]
 
@@ -17,7 +19,8 @@ __all__ = ["Group", "Stage", "groups", "result_dtype"]
 class Stage(NamedTuple):
     """One factor, by its arrays.  With neither values, index nor scale it is the identity.
 
-    values : (a, b, c, d) of a Kronecker-sparse factor, or (n,) of a diagonal, or None
+    values : (a, b, c, d) of a Kronecker-sparse factor, an array or `Codes`, or (n,) of a
+        diagonal, or None
     pattern : of the factor as it acts: that of `values`, transposed where `transpose` is set
     index : ``y = x[index]``, a permutation, or None
     scale : a Python or NumPy scalar, or None
@@ -39,6 +42,34 @@ class Stage(NamedTuple):
 
     def conjugated(self, conj: bool) -> Stage:
         return self._replace(conj=self.conj != conj) if conj else self
+
+    @property
+    def held(self) -> Any:
+        """The array that holds the values or their codes."""
+        return self.values.array if isinstance(self.values, Codes) else self.values
+
+    @property
+    def coding(self) -> tuple[Coding, bool, bool] | None:
+        """How codes become numbers: (coding, pairs, conjugated); None for numbers."""
+        values = self.values
+        if not isinstance(values, Codes):
+            return None
+        return values.coding, values.pair, self.conj and values.pair
+
+
+def with_scales_apart(stages: Sequence[Stage]) -> list[Stage]:
+    """Scales of blocks of codes as diagonals: on the rows of a factor, or before its transpose."""
+    found: list[Stage] = []
+    for stage in stages:
+        values = stage.values
+        if isinstance(values, Codes) and values.scales is not None:
+            a, b, _, d = values.shape
+            rows = np.broadcast_to(values.scales[:, None, :], (a, b, d)).reshape(-1)
+            pair = [Stage(rows), stage._replace(values=replace(values, scales=None))]
+            found += reversed(pair) if stage.transpose else pair
+        else:
+            found.append(stage)
+    return found
 
 
 BOTH = frozenset({False, True})
@@ -77,7 +108,7 @@ class Group(NamedTuple):
         ways = BOTH.intersection(*pairs)
         if len(ways) == 1:
             return next(iter(ways))
-        return min(self.factors, key=lambda s: id(s.values)).transpose
+        return min(self.factors, key=lambda s: id(s.held)).transpose
 
 
 def groups(stages: Sequence[Stage]) -> list[Group]:

@@ -30,6 +30,7 @@ from .permutation import Permutation as Permutation
 from .quantities import inverse as inverse
 from .quantities import norm as norm
 from .quantities import trace as trace
+from .quantized import QuantizedKroneckerSparse as QuantizedKroneckerSparse
 from .restriction import Extension as Extension
 from .restriction import Restriction as Restriction
 from .restriction import restrict as restrict

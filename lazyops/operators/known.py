@@ -20,6 +20,7 @@ from .facts import Assumed
 from .kron import Kron, kron
 from .kronecker_sparse import KroneckerSparse
 from .permutation import Permutation
+from .quantized import QuantizedKroneckerSparse
 from .restriction import Extension, Restriction
 from .scalar import Identity, Scalar, Zero
 from .sparse import Sparse
@@ -86,6 +87,8 @@ def known_frobenius2(op: LinearOperator, below: tuple[Any, ...]) -> float | None
             return energy(op.array)
         case KroneckerSparse():
             return energy(op.stored)
+        case QuantizedKroneckerSparse():
+            return energy(op.dequantized("float64").stored)
         case Sparse():
             return energy(op.data)
         case Identity() | Permutation():
@@ -116,6 +119,8 @@ def known_spectral(op: LinearOperator, below: tuple[Any, ...]) -> float | None:
         return 0.0
     if op.is_unitary:
         return 1.0
+    if isinstance(op, QuantizedKroneckerSparse):
+        op = op.dequantized("float64")
     match op:
         case Diagonal():
             return _largest(op.values)
@@ -171,6 +176,8 @@ def known_inverse(op: LinearOperator, below: tuple[Any, ...]) -> LinearOperator 
         return f"{op!r} is {m}x{n}"
     if op.is_unitary:
         return op.H
+    if isinstance(op, QuantizedKroneckerSparse):
+        op = op.dequantized()
     match op:
         case Scalar():
             if complex(op.alpha) == 0:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._array import is_inexact_name, join_dtypes, with_complex
+from .._array import LOW_BITS, is_inexact_name, join_dtypes, with_complex
 
 KINDS = ("bool", "float", "complex")  # of an operator that holds no values; they join upwards
 
@@ -40,7 +40,8 @@ class Law(NamedTuple):
         """The NumPy dtype shown to SciPy: of the values held, else what a float64 `x` gives."""
         floats = sorted(filter(is_inexact_name, self.strong))
         name = _result(self, floats[0] if floats else "float64")
-        return np.dtype("float32" if name not in np.sctypeDict else name)
+        low = name in LOW_BITS or name not in np.sctypeDict
+        return np.dtype("float32" if low else name)
 
 
 @functools.cache

@@ -45,10 +45,12 @@ def move(
 def _move_node(op, operands, xp, device, name):
     if operands:
         return op._with_operands(operands)
-    return op._map_arrays(
-        lambda a: convert(a, xp, device, _target(a, name)),
-        lambda index: index,  # indices follow x by themselves
-    )
+    return op._moved(xp, device, name)
+
+
+def moved_values(op, xp, device, name):
+    """A leaf with its values elsewhere; indices follow x by themselves."""
+    return op._map_arrays(lambda a: convert(a, xp, device, _target(a, name)), lambda index: index)
 
 
 def _target(a: Array, name: str | None) -> str | None:

@@ -90,6 +90,12 @@ class Node(scipy.sparse.linalg.LinearOperator):
             return self._with_operands(operands)
         return self._map_arrays(lambda a: conj(a), lambda index: index)
 
+    def _moved(self, xp: Any, device: Any, name: str | None) -> Node:
+        """A leaf in another namespace, on another device, in another precision."""
+        from .move import moved_values
+
+        return moved_values(self, xp, device, name)
+
     def _facts(self, *operands: dict[str, bool | None]) -> dict[str, bool | None]:
         """What is known for sure of `hermitian`, `unitary`, `positive`; unnamed means unknown."""
         return {}

@@ -23,10 +23,11 @@ namespace {
 struct Run {
   I lanes, rows, group;  // blocks; rows of the largest tile; blocks side by side at most (batch)
   Side in, out;
-  const void* values;
-  I tile_values;  // real numbers of the values of one tile (vector: W blocks, batch: one)
+  const char* values;
+  I tile_bytes;  // of the values of one tile (vector: W blocks, batch: one)
   I steps_at, steps, conj, far;  // far: values from memory
   I wide;  // batch: how much of wide.h does (flags)
+  I spare;  // real numbers of decoded values that a step needs at a time
 };
 enum : I { WIDE = 1, DIRECT_IN = 2, DIRECT_OUT = 4 };
 
@@ -87,7 +88,7 @@ Cut cut_of(const Run& r, I k, const Header& h) {
   constexpr I W = width<T>, E = P * W, S = sizeof(T);
   if (!h.batch) {
     const I units = within(1, VECTOR_TILE / (r.rows * E * S), k < VECTOR_UNITS ? k : VECTOR_UNITS);
-    return {units, 1, size_t(2 * r.rows * units * E)};
+    return {units, 1, size_t(2 * r.rows * units * E + r.spare)};
   }
   // an array in Fortran order is turned in squares over so many blocks
   const I least = h.turned && (r.in.mode == LANES || r.out.mode == LANES) ? r.group : 1;
@@ -95,7 +96,7 @@ Cut cut_of(const Run& r, I k, const Header& h) {
   const I all = (k + W - 1) / W, tile = (r.wide ? BATCH_TILE : L1_TILE) / (r.rows * E * S);
   const I units = within(1, tile / least, all < BATCH_UNITS ? all : BATCH_UNITS);
   const I blocks = within(least, tile / units, r.group);
-  return {units, blocks, size_t((blocks + 1) * (padded(r.rows) + 1) * units * E)};
+  return {units, blocks, size_t((blocks + 1) * (padded(r.rows) + 1) * units * E + r.spare)};
 }
 
 template <class T, int P>
@@ -103,13 +104,14 @@ void vector_tile(const Run& r, const Step* steps, I tile, Grid<const T> x, Grid<
                  const Cut& cut, T* w) {
   using M = Tile<T, P>;
   constexpr int W = width<T>;
-  const T* v = static_cast<const T*>(r.values) + tile * r.tile_values;
+  const char* v = r.values + tile * r.tile_bytes;
   const I l0 = tile * W, n = r.lanes - l0 < W ? r.lanes - l0 : W;
   for (I u = 0; u < k; u += cut.units) {
     const I units = k - u < cut.units ? k - u : cut.units;
     const Shape z{units, units * M::E, r.far != 0};
     M::gather(r.in, x, l0, n, u, units, w, r.conj);
-    const T* done = apply<T, P, false>(steps, r.steps, v, tile, w, w + r.rows * z.row, z);
+    T* other = w + r.rows * z.row;
+    const T* done = apply<T, P, false>(steps, r.steps, v, tile, w, other, other + r.rows * z.row, z);
     M::scatter(r.out, y, l0, n, u, units, done, r.conj);
   }
 }
@@ -126,8 +128,8 @@ void wide_tile(const Run& r, const Step* steps, const typename Tile<T, P>::Batch
   Wide<T, P> g;
   g.steps = steps;
   g.count = r.steps;
-  g.values = static_cast<const T*>(r.values) + z.l0 * r.tile_values;
-  g.tile_values = r.tile_values;
+  g.values = r.values + z.l0 * r.tile_bytes;
+  g.tile_bytes = r.tile_bytes;
   g.blocks = z.n;
   g.units = z.units;
   g.x = in ? x.p + r.in.lane[z.l0] * x.step + z.c0 * P : nullptr;
@@ -151,8 +153,9 @@ void wide_tile(const Run& r, const Step* steps, const typename Tile<T, P>::Batch
 
 // The last factor of a run, written to y itself; meanwhile the rows of the next block are asked for.
 template <class T, int P>
-void last_factor(const Run& r, const Step& t, const T* v, I l, const typename Tile<T, P>::Batch& z,
-                 Grid<const T> x, Grid<T> y, bool past, const T* w, const Shape& s) {
+void last_factor(const Run& r, const Step& t, const Values<T, P, true>& v, I l,
+                 const typename Tile<T, P>::Batch& z, Grid<const T> x, Grid<T> y, bool past,
+                 const T* w, T* decoded, const Shape& s) {
   using M = Tile<T, P>;
   const I* row = r.out.row;
   T* to = y.p + r.out.lane[l] * y.step + z.c0 * P;
@@ -166,11 +169,11 @@ void last_factor(const Run& r, const Step& t, const T* v, I l, const typename Ti
           __builtin_prefetch(reinterpret_cast<const char*>(next + r.in.row[k] * x.step) + 64 * q);
   };
   if (past && at_vector(to, y.step))
-    factor_to<T, P, true>(t, v, w, s, [&](I k, I u, const Num<T, P>& n) {
+    factor_to<T, P, true>(t, v, w, s, decoded, [&](I k, I u, const Num<T, P>& n) {
       M::template pairs<true>(to + row[k] * y.step + u * M::E, n, z.conj);
     }, ask);
   else
-    factor_to<T, P, true>(t, v, w, s, [&](I k, I u, const Num<T, P>& n) {
+    factor_to<T, P, true>(t, v, w, s, decoded, [&](I k, I u, const Num<T, P>& n) {
       M::pairs(to + row[k] * y.step + u * M::E, n, z.conj);
     }, ask);
 }
@@ -184,12 +187,12 @@ void batch_tile(const Run& r, const Step* steps, typename Tile<T, P>::Batch z, G
   M::gather_columns(r.in, x, z, w);
   const Step& end = steps[r.steps - 1];
   const bool direct = end.op == Op::factor && !r.out.index && y.column == P && z.count % width<T> == 0;
-  T *spare = w + z.n * z.block, *first = w;
+  T *spare = w + z.n * z.block, *decoded = spare + r.rows * s.row, *first = w;
   for (I b = 0; b < z.n; ++b) {
-    const T* v = static_cast<const T*>(r.values) + (z.l0 + b) * r.tile_values;
+    const char* v = r.values + (z.l0 + b) * r.tile_bytes;
     T* mine = w + b * z.block;
-    T* done = apply<T, P, true>(steps, r.steps - direct, v, z.l0 + b, mine, spare, s);
-    if (direct) last_factor<T, P>(r, end, v + end.values, z.l0 + b, z, x, y, past, done, s);
+    T* done = apply<T, P, true>(steps, r.steps - direct, v, z.l0 + b, mine, spare, decoded, s);
+    if (direct) last_factor<T, P>(r, end, {v + end.values, end.coding}, z.l0 + b, z, x, y, past, done, decoded, s);
     else if (z.n == 1) first = done;
     else if (done != mine) std::memcpy(mine, done, r.out.rows * s.row * sizeof(T));
   }

@@ -7,6 +7,7 @@
 // other factor goes from one buffer to another. The transpose reads the same values: its factors
 // come in the other order, each with rows and columns of its blocks exchanged.
 #pragma once
+#include "codes.h"
 #include "tile.h"
 
 namespace {
@@ -16,9 +17,10 @@ enum class Op : I { radix = 0, factor = 1, diagonal = 2, scale = 3 };
 struct Step {
   Op op;
   I alpha, b, c, delta;  // radix: 2^b rows a group. factor: alpha * delta blocks of b x c
-  I values;              // offset in the values of the tile; diagonal, scale: an address
+  I values;              // bytes from the values of the tile; diagonal, scale: an address
   I transposed;
   I per_tile;            // diagonal: numbers of one tile
+  const Coding* coding;  // of the values of a radix or factor step; or nullptr
 };
 
 struct Shape {
@@ -67,38 +69,60 @@ INLINE void butterflies(T* w, I step, const Value& val) {
     for (int h = 0; h < H; ++h) put(w + j * step + h * E, x[j][h]);
 }
 
-template <class T, int P, bool SPLAT, int S, bool TR>
-void radix(const Step& t, const T* v, T* w, const Shape& z) {
-  constexpr int K = S << (S + 1), W = width<T>, E = P * W;  // K values of a group
-  constexpr int VE = SPLAT ? P : E;
+// All groups of a step; at(e) is what gives the values of the group whose first has number e.
+template <class T, int P, bool SPLAT, int S, bool TR, class At>
+INLINE void groups(const Step& t, const Values<T, P, SPLAT>& values, T* w, const Shape& z, const At& at) {
+  constexpr int K = S << (S + 1), E = P * width<T>;  // K values of a group
   const I step = t.delta * z.row;
+  I e = 0;
   for (I i = 0; i < t.alpha; ++i)
-    for (I l = 0; l < t.delta; ++l, v += K * VE) {
+    for (I l = 0; l < t.delta; ++l, e += K) {
       T* p = w + (i * t.delta * (1 << S) + l) * z.row;
+      if constexpr (!SPLAT)
+        if (z.far) values.template ask<K>(e);
+      const auto val = at(e);
       if constexpr (SPLAT) {
-        const auto val = [v](int e) { return value<T, P, true>(v, e); };
         I u = 0;
         constexpr int H = P == 1 ? 2 : 1;
         for (; u + H <= z.units; u += H) butterflies<T, P, true, S, TR, H>(p + u * E, step, val);
         if constexpr (H > 1)
           for (; u < z.units; ++u) butterflies<T, P, true, S, TR, 1>(p + u * E, step, val);
+      } else if (z.units == 1) {
+        butterflies<T, P, false, S, TR, 1>(p, step, val);
       } else {
-        if (z.far)
+        Num<T, P> held[K];
 #pragma GCC unroll 64
-          for (int q = 0; q < K * P; ++q) __builtin_prefetch(v + 64 * E + q * W, 0, 0);
-        if (z.units == 1) {
-          butterflies<T, P, false, S, TR, 1>(
-              p, step, [v](int e) { return value<T, P, false>(v, e); });
-        } else {
-          Num<T, P> held[K];
-#pragma GCC unroll 64
-          for (int e = 0; e < K; ++e) held[e] = value<T, P, false>(v, e);
-          const auto val = [&held](int e) { return held[e]; };
-          for (I u = 0; u < z.units; ++u)
-            butterflies<T, P, false, S, TR, 1>(p + u * E, step, val);
-        }
+        for (int e = 0; e < K; ++e) held[e] = val(e);
+        const auto again = [&held](int e) { return held[e]; };
+        for (I u = 0; u < z.units; ++u)
+          butterflies<T, P, false, S, TR, 1>(p + u * E, step, again);
       }
     }
+}
+
+template <class T, int P, int S, bool TR, int BITS>
+void radix_upper(const Step& t, const Values<T, P, false>& values, T* w, const Shape& z) {
+  const Upper<P, BITS> upper(t.coding->upper);
+  groups<T, P, false, S, TR>(t, values, w, z, [&](I e) {
+    const char* p = values.p + e * P * BITS / 8 * width<T>;
+    return [&upper, p](int e) { return upper.value(p, e); };
+  });
+}
+
+template <class T, int P, bool SPLAT, int S, bool TR>
+void radix(const Step& t, const Values<T, P, SPLAT>& values, T* w, const Shape& z) {
+  constexpr int K = S << (S + 1);
+  if constexpr (UPPER && !SPLAT && sizeof(T) == 4)
+    if (t.coding && t.coding->upper) {
+      if (t.coding->bits == 16) return radix_upper<T, P, S, TR, 16>(t, values, w, z);
+      if (t.coding->bits == 8) return radix_upper<T, P, S, TR, 8>(t, values, w, z);
+      if constexpr (K * P % 8 == 0) return radix_upper<T, P, S, TR, 4>(t, values, w, z);
+    }
+  alignas(BYTES) T buffer[K * P * Values<T, P, SPLAT>::L];
+  groups<T, P, SPLAT, S, TR>(t, values, w, z, [&](I e) {
+    const T* v = values.at(e, K, buffer);
+    return [v](int e) { return value<T, P, SPLAT>(v, e); };
+  });
 }
 
 // ---- any factor ---------------------------------------------------------------------------
@@ -140,22 +164,40 @@ INLINE void units(const T* v, I vr, I vk, I terms, const T* x, I xs, I count, co
                                  [&](int r, int, const Num<T, P>& n) { out(r, u, n); });
 }
 
+// The rows of a block that are computed together, at most.
+constexpr int ROWS_AT_ONCE = 8;
+
+// Numbers of R rows of a block, whose first value is `first`, from row `from` on, and how far apart
+// they lie. Codes are decoded into `spare`, which has room for R * ins numbers.
+template <class T, int P, bool SPLAT>
+INLINE const T* rows_of(const Step& t, const Values<T, P, SPLAT>& values, I first, I from, I r, I ins,
+                        T* spare, I& vr, I& vk) {
+  constexpr int VE = P * Values<T, P, SPLAT>::L;
+  vr = t.transposed ? 1 : t.c;
+  vk = t.transposed ? t.c : 1;
+  if (!t.coding || !t.transposed) return values.at(first + from * vr, r * ins, spare);
+  for (I k = 0; k < ins; ++k) values.at(first + from + k * t.c, r, spare + k * r * VE);
+  vk = r;
+  return spare;
+}
+
 // out(row, unit, number) for all rows of a factor applied to x; between(row) before rows of a block.
 template <class T, int P, bool SPLAT, class Out, class Between>
-INLINE void factor_to(const Step& t, const T* v, const T* x, const Shape& z, const Out& out,
-                      const Between& between) {
-  constexpr int VE = SPLAT ? P : P * width<T>;
+INLINE void factor_to(const Step& t, const Values<T, P, SPLAT>& values, const T* x, const Shape& z,
+                      T* spare, const Out& out, const Between& between) {
   const I outs = t.transposed ? t.c : t.b, ins = t.transposed ? t.b : t.c;
-  const I vr = t.transposed ? 1 : t.c, vk = t.transposed ? t.c : 1;
   const I xs = t.delta * z.row;
+  I block = 0;
   for (I i = 0; i < t.alpha; ++i)
-    for (I l = 0; l < t.delta; ++l, v += t.b * t.c * VE) {
+    for (I l = 0; l < t.delta; ++l, block += t.b * t.c) {
       const T* in = x + (i * ins * t.delta + l) * z.row;
       const auto go = [&](auto r, auto n, I from) {
         const I first = (i * outs + from) * t.delta + l;
         between(first, I(decltype(r)::value));
+        I vr, vk;
+        const T* v = rows_of(t, values, block, from, decltype(r)::value, ins, spare, vr, vk);
         units<T, P, SPLAT, decltype(r)::value, decltype(n)::value>(
-            v + from * vr * VE, vr, vk, ins, in, xs, z.units,
+            v, vr, vk, ins, in, xs, z.units,
             [&](int k, I u, const Num<T, P>& n) { out(first + k * t.delta, u, n); });
       };
       using std::integral_constant;
@@ -176,9 +218,9 @@ INLINE void factor_to(const Step& t, const T* v, const T* x, const Shape& z, con
 }
 
 template <class T, int P, bool SPLAT>
-void factor(const Step& t, const T* v, const T* x, T* y, const Shape& z) {
+void factor(const Step& t, const Values<T, P, SPLAT>& v, const T* x, T* y, const Shape& z, T* spare) {
   factor_to<T, P, SPLAT>(
-      t, v, x, z,
+      t, v, x, z, spare,
       [&](I r, I u, const Num<T, P>& n) { put(y + r * z.row + u * (P * width<T>), n); },
       [](I, I) {});
 }
@@ -198,14 +240,14 @@ void diagonal(const T* v, T* w, I count, const Shape& z, bool one, bool conj) {
   }
 }
 
-// All steps on the tile in `w`; `other` is a second buffer of the same size. Returns the buffer
-// that holds the result.
+// All steps on the tile in `w`; `other` is a second buffer of the same size, `spare` one for decoded
+// values. Returns the buffer that holds the result.
 template <class T, int P, bool SPLAT>
-T* apply(const Step* steps, I count, const T* v, I tile, T* w, T* other, const Shape& z) {
+T* apply(const Step* steps, I count, const char* v, I tile, T* w, T* other, T* spare, const Shape& z) {
   for (I s = 0; s < count; ++s) {
     const Step& t = steps[s];
     const bool tr = t.transposed;
-    const T* at = v + t.values;
+    const Values<T, P, SPLAT> at{v + t.values, t.coding};
     switch (t.op) {
       case Op::radix:
         if (t.b == 1) tr ? radix<T, P, SPLAT, 1, true>(t, at, w, z) : radix<T, P, SPLAT, 1, false>(t, at, w, z);
@@ -213,7 +255,7 @@ T* apply(const Step* steps, I count, const T* v, I tile, T* w, T* other, const S
         else if constexpr (SPLAT) tr ? radix<T, P, SPLAT, 3, true>(t, at, w, z) : radix<T, P, SPLAT, 3, false>(t, at, w, z);
         break;
       case Op::factor: {
-        factor<T, P, SPLAT>(t, at, w, other, z);
+        factor<T, P, SPLAT>(t, at, w, other, z, spare);
         T* swap = w;
         w = other;
         other = swap;

@@ -76,8 +76,8 @@ template <class T, int P>
 struct Wide {
   const Step* steps;
   I count;                  // of steps
-  const T* values;          // of block l; the next block's lie tile_values further
-  I tile_values;
+  const char* values;       // of block l; the next block's lie tile_bytes further
+  I tile_bytes;
   I blocks, units;          // side by side; vectors of columns
   const T* x;               // block l, first column
   const I *in_row, *in_lane;  // real numbers times in_step from x to a row, to a block
@@ -95,9 +95,9 @@ struct Wide {
   void groups(const Step& t, I i) const {
     constexpr I R = 1 << S, K = S << (S + 1);
     const I d = t.delta;
+    T buffer[K * P];
     for (I l = 0; l < d; ++l) {
       const I r = i * R * d + l;
-      const T* v = values + t.values + (i * d + l) * K * P;
       const Rows<T> w{tile + at(r), at(r + d) - at(r), S > 1 ? at(r + 2 * d) - at(r) : 0,
                       S > 2 ? at(r + 4 * d) - at(r) : 0};
       Rows<const T> from{w.p, w.s1, w.s2, w.s4};
@@ -123,7 +123,8 @@ struct Wide {
         Rows<T> o = to;
         f.p += IN == Place::memory ? (in_lane[b] - in_lane[0]) * in_step : b * block;
         o.p += OUT != Place::tile ? (out_lane[b] - out_lane[0]) * out_step : b * block;
-        group<T, P, S, TR, IN, OUT>(f, o, v + b * tile_values, units, ahead, conj);
+        const Values<T, P, true> v{values + b * tile_bytes + t.values, t.coding};
+        group<T, P, S, TR, IN, OUT>(f, o, v.at((i * d + l) * K, K, buffer), units, ahead, conj);
       }
     }
   }
