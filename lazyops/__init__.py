@@ -1,11 +1,14 @@
 """Lazy linear operators, written as algebra, run near the limit of the machine."""
 
 from .butterfly import Factorization as Factorization
+from .butterfly import Quantization as Quantization
 from .butterfly import factorize as factorize
+from .butterfly import quantize as quantize
 from .butterfly import relative_error as relative_error
 from .io import load as load
 from .io import save as save
 from .kernels import set_num_threads as set_num_threads
+from .kernels.formats import FloatFormat as FloatFormat
 from .operators import Dense as Dense
 from .operators import Diagonal as Diagonal
 from .operators import Function as Function

@@ -19,9 +19,10 @@ import numpy as np
 
 from ...kernels.formats import FloatFormat
 
-CHUNK = 1 << 18  # numbers evaluated at a time: they stay in the cache
+CHUNK = 1 << 17  # bytes of the scaled vectors evaluated at a time: they stay in the cache
 DRAWN = 4096  # complex scalars for each pair, and what is looked at of very many real ones
 FIXED = 0  # seed
+EVEN = 32  # scalars besides those of the theory, which knows no subnormals
 
 Rounding = Callable[[np.ndarray], np.ndarray]
 
@@ -88,6 +89,7 @@ def nearest_pairs(
     significand: int,
     rng: np.random.Generator | int = FIXED,
     most: int | None = DRAWN,
+    one_scale: bool = False,
 ) -> Pairs:
     """For each pair the scalar that is best, and what it leads to.
 
@@ -100,18 +102,19 @@ def nearest_pairs(
         Of the squares of the entries of `X`.
     round_x, round_y
         To the formats; `significand` is that of `round_x`, whose argument has its largest entry
-        between 1 and 4.
+        between 1 and 4, over all pairs where `one_scale`, else in each pair.
     most : int or None
         How many scalars at most are looked at; None: all that a real optimum takes.
     """
     size = np.abs(X).max(axis=1, initial=0.0)
+    size = np.full_like(size, size.max(initial=0.0)) if one_scale else size
     unit = np.ldexp(1.0, np.where(size > 0, np.frexp(size)[1] - 1, 0))
     X = X / unit[:, None]
     complex_ones = np.iscomplexobj(X) or (Y is not None and np.iscomplexobj(Y))
     drawn = drawn_scalars(most or DRAWN, rng) if complex_ones else None
-    count = len(drawn) if drawn is not None else (X.shape[1] << (significand - 1)) + 2
-    step = max(1, CHUNK // (count * (X.shape[1] + (0 if Y is None else Y.shape[1]))))
+    count = len(drawn) if drawn is not None else (X.shape[1] << (significand - 1)) + EVEN
     best = np.empty(len(X), complex if complex_ones else float)
+    step = max(1, CHUNK // (best.itemsize * count * X.shape[1]))
     for start in range(0, len(X), step):
         at = slice(start, start + step)
         scalars = stable_scalars(X[at], significand, most, rng) if drawn is None else drawn[None, :]
@@ -176,6 +179,8 @@ def stable_scalars(
     one = np.ones((len(X), 1))
     ends = np.concatenate([one, ends, 2 * one], axis=1)
     middles = (ends[:, 1:] + ends[:, :-1]) / 2
+    even = np.broadcast_to(1 + (np.arange(EVEN) + 0.5) / EVEN, (len(X), EVEN))
+    middles = np.concatenate([middles, even], axis=1)  # for what has subnormals
     if most is not None and middles.shape[1] > most:
         rng = np.random.default_rng(rng)
         middles = middles[:, rng.choice(middles.shape[1], most, replace=False)]

@@ -15,6 +15,8 @@ because scaling by 1 is among what each step looks at.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +27,7 @@ from .rank_one import FIXED, nearest_pairs, to_bits, to_format
 
 Format = FloatFormat | ScaledInteger
 Factors = list[np.ndarray]
+NARROW = 3  # exponent bits up to which one scale for all columns is better than the same size
 
 
 def nearest(values: Sequence[np.ndarray], formats: Sequence[Format]) -> Factors:
@@ -38,7 +41,7 @@ def pairwise(
     """Factors in pairs, each pair on its own (Algorithm 7.2), from factor `first` on."""
     cuts = sorted({0, first, *range(first, len(values), 2), len(values)})
     found: Factors = []
-    for start, stop in zip(cuts[:-1], cuts[1:], strict=True):
+    for start, stop in itertools.pairwise(cuts):
         found += left_to_right(values[start:stop], formats[start:stop], most)
     return found
 
@@ -48,6 +51,8 @@ def left_to_right(values: Sequence[np.ndarray], formats: Sequence[Format], most:
 
     `most` scalars are looked at for a pair where the exact optimum would take more.
     """
+    if any(isinstance(f, ScaledInteger) for f in formats):
+        return nearest(values, formats)
     found = list(values)
     weights = np.ones(values[0][:, :, 0, :].shape)
     for q in range(len(found) - 1):
@@ -65,6 +70,8 @@ def left_to_right(values: Sequence[np.ndarray], formats: Sequence[Format], most:
 
 def right_to_left(values: Sequence[np.ndarray], formats: Sequence[Format], most: int) -> Factors:
     """`left_to_right` of the transpose, on the same blocks."""
+    if any(isinstance(f, ScaledInteger) for f in formats):
+        return nearest(values, formats)
     found = list(values)
     weights = np.ones(values[-1][:, 0, :, :].shape)
     for q in range(len(found) - 1, 0, -1):
@@ -102,6 +109,7 @@ def _junction(
         form.significand,
         FIXED,
         most,
+        one_scale=form.exponent_bits is not None and form.exponent_bits <= NARROW,
     )
     left = found.left.reshape(*U.shape[:-2], r, b).mT
     if found.right is not None:
@@ -123,26 +131,51 @@ def _taken_up(U: np.ndarray, left: np.ndarray, factor: np.ndarray, w: np.ndarray
 
 
 def snapped(values: np.ndarray, form: Format) -> np.ndarray:
-    """Every entry to the nearest number of the format, times a scale of the whole factor.
-
-    The scale, a power of two for floats, puts the largest entry at the upper end of the range:
-    nothing overflows, and as little as can be underflows.
-    """
-    largest = max(np.abs(part).max(initial=0.0) for part in (values.real, values.imag))
-    if largest == 0:
-        return np.zeros_like(values)
+    """Every entry to the nearest number of the format, times `scale_of`."""
+    scale = scale_of(values, form)
     if isinstance(form, ScaledInteger):
-        return _by_parts(values, lambda x: form.round(x, form.scale(largest)))
-    if form.exponent_bits is None:
-        return form.round(values)
-    exponent = int(np.frexp(largest / form.max)[1])  # the least with largest / 2^exponent <= max
-    if np.ldexp(largest, 1 - exponent) <= form.max:
-        exponent -= 1
-    scale = np.ldexp(1.0, exponent)
+        rounded = form.round(_parts(values), scale[:, None, None, :, None])
+        return (
+            rounded[..., 0] + 1j * rounded[..., 1] if np.iscomplexobj(values) else rounded[..., 0]
+        )
     return form.round(values / scale, saturate=True) * scale
 
 
-def _by_parts(values: np.ndarray, function) -> np.ndarray:
-    if not np.iscomplexobj(values):
-        return function(values)
-    return function(values.real) + 1j * function(values.imag)
+def scale_of(values: np.ndarray, form: Format) -> np.ndarray:
+    """What a factor (a, b, c, d) is divided by to fit the format.
+
+    Of floats a power of two for all of it: the largest entry comes to the upper end of the range,
+    so that nothing overflows, and as little as can be underflows.  Of integers float32 scales
+    (a, d), one for each block.
+    """
+    if isinstance(form, ScaledInteger):
+        return form.scale(np.abs(_parts(values)).max(axis=(1, 2, 4)))
+    largest = np.abs(_parts(values)).max()
+    if largest == 0 or form.exponent_bits is None:
+        return np.ones(())
+    exponent = int(np.frexp(largest)[1] - np.frexp(form.max)[1])
+    if np.ldexp(largest, -exponent) > form.max:
+        exponent += 1
+    return np.asarray(np.ldexp(1.0, exponent))
+
+
+def _parts(values: np.ndarray) -> np.ndarray:
+    """Real and imaginary parts on a last axis."""
+    return np.stack([values.real, values.imag] if np.iscomplexobj(values) else [values], axis=-1)
+
+
+def sweep_bound(found: Sequence[np.ndarray], formats: Sequence[Format]) -> float:
+    """Relative error of a sweep over a chain of rank one, at most; infinite with underflow.
+
+    `found` is what was rounded to: where no part of it is below the normal numbers of its format,
+    each step's error is at most ``u / (1 + u)`` of what is left of ``||A||``.
+    """
+    total = 0.0
+    for values, form in zip(found, formats, strict=True):
+        if isinstance(form, ScaledInteger):
+            return math.inf
+        if np.abs(_parts(values)).min() < form.tiny * scale_of(values, form):
+            return math.inf
+        unit = 2.0**-form.significand
+        total += (unit / (1 + unit)) ** 2
+    return math.sqrt(total) * (1 + 2.0**-40)
