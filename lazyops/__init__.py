@@ -4,6 +4,7 @@ from .butterfly import Factorization as Factorization
 from .butterfly import Quantization as Quantization
 from .butterfly import factorize as factorize
 from .butterfly import quantize as quantize
+from .butterfly import refine as refine
 from .butterfly import relative_error as relative_error
 from .io import load as load
 from .io import save as save

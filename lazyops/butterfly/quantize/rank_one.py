@@ -58,13 +58,13 @@ def rank_one(
     Returns
     -------
     xh, yh : arrays of the same shapes
-        Optimal for real numbers, whatever the scales of `x` and `y`; zero where one is zero.
+        Optimal for real numbers, the same for ``s x`` and ``y / s``; zero where one is zero.
 
     Examples
     --------
-    >>> x, y = np.array([1.1, 2.2]), np.array([3.3, 1.1])
-    >>> xh, yh = rank_one(x, y, FloatFormat(None, 1))
-    >>> bool(np.linalg.norm(np.outer(xh, yh) - np.outer(x, y)) < 0.2)
+    >>> x, y = np.array([1.1, 2.2]), np.array([1.0, -3.0]) / 1.1
+    >>> xh, yh = rank_one(x, y, FloatFormat(None, 1))  # two bits hold 1, 2 and 3
+    >>> bool(np.allclose(np.outer(xh, yh), np.outer(x, y), rtol=1e-15))
     True
     """
     X, Y = np.atleast_2d(np.asarray(x)), np.atleast_2d(np.asarray(y))
