@@ -19,7 +19,7 @@ import numpy as np
 import lazyops as lo
 from lazyops.butterfly.quantize.rank_one import rank_one
 from lazyops.butterfly.quantize.sweeps import left_to_right
-from lazyops.kernels.formats import FloatFormat, format_named, round_to
+from lazyops.kernels.formats import FloatFormat, round_to
 
 METHODS = ("left-to-right", "right-to-left", "pairwise", "nearest")
 
