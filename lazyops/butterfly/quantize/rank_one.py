@@ -22,6 +22,7 @@ from ...kernels.formats import FloatFormat
 CHUNK = 1 << 17  # bytes of the scaled vectors evaluated at a time: they stay in the cache
 DRAWN = 4096  # complex scalars for each pair, and what is looked at of very many real ones
 FIXED = 0  # seed
+TURNS = 2  # alternations after the best drawn scalar
 EVEN = 32  # scalars besides those of the theory, which knows no subnormals
 
 Rounding = Callable[[np.ndarray], np.ndarray]
@@ -112,7 +113,8 @@ def nearest_pairs(
     X = X / unit[:, None]
     complex_ones = np.iscomplexobj(X) or (Y is not None and np.iscomplexobj(Y))
     drawn = drawn_scalars(most or DRAWN, rng) if complex_ones else None
-    count = len(drawn) if drawn is not None else (X.shape[1] << (significand - 1)) + EVEN
+    count = X.shape[1] << (significand - 1)
+    count = min(count, most or count) + EVEN if drawn is None else len(drawn)
     best = np.empty(len(X), complex if complex_ones else float)
     step = max(1, CHUNK // (best.itemsize * count * X.shape[1]))
     for start in range(0, len(X), step):
@@ -123,9 +125,43 @@ def nearest_pairs(
         choice = np.argmin(cost, axis=1)
         best[at] = np.broadcast_to(scalars, cost.shape)[np.arange(len(cost)), choice]
     left = round_x(best[:, None] * X)
-    factor = _projection(X.T, left.T, weights.T) * unit
-    right = None if Y is None or round_y is None else round_y(factor[:, None] * Y)
-    return Pairs(left, factor, right)
+    c = _projection(X.T, left.T, weights.T)
+    if Y is None or round_y is None:
+        return Pairs(left, c * unit, None)
+    found = Pairs(left, c, round_y(c[:, None] * Y))
+    if complex_ones:
+        found = alternated(found, X, Y, weights, round_x, round_y)
+    assert found.right is not None
+    return Pairs(found.left, found.factor * unit, found.right * unit[:, None])
+
+
+def alternated(
+    found: Pairs,
+    X: np.ndarray,
+    Y: np.ndarray,
+    weights: np.ndarray,
+    round_x: Rounding,
+    round_y: Rounding,
+) -> Pairs:
+    """Better pairs by turns: the best left one for the right one, and the other way round."""
+
+    def error(left: np.ndarray, c: np.ndarray, right: np.ndarray) -> np.ndarray:
+        lost = (weights * _square(X - c[:, None] * left)).sum(axis=1) * _square(Y).sum(axis=1)
+        kept = (weights * _square(left)).sum(axis=1)
+        return lost + kept * _square(c[:, None] * Y - right).sum(axis=1)
+
+    left, c, right = found
+    assert right is not None
+    least = error(left, c, right)
+    for _ in range(TURNS):
+        left2 = round_x(_projection(Y.T, right.T, np.ones(Y.T.shape))[:, None] * X)
+        c2 = _projection(X.T, left2.T, weights.T)
+        right2 = round_y(c2[:, None] * Y)
+        now = error(left2, c2, right2)
+        better = now < least
+        left, right = (np.where(better[:, None], *z) for z in ((left2, left), (right2, right)))
+        c, least = np.where(better, c2, c), np.minimum(now, least)
+    return Pairs(left, c, right)
 
 
 def costs(
@@ -166,9 +202,13 @@ def stable_scalars(
 ) -> np.ndarray:
     """For each row one scalar of every interval of [1, 2) on which ``round(s x)`` does not change.
 
-    1 comes first: what needs no scaling is not scaled.  Where there are more than `most` of them,
-    that many are drawn.  (P, m) -> (P, K)
+    1 comes first: what needs no scaling is not scaled.  Where there are more than `most` intervals,
+    that many scalars are drawn.  (P, m) -> (P, K)
     """
+    one = np.ones((len(X), 1))
+    if most is not None and X.shape[1] << (significand - 1) > most:
+        drawn = np.exp2(np.random.default_rng(rng).random(most))
+        return np.concatenate([one, np.broadcast_to(drawn, (len(X), most))], axis=1)
     half = np.arange(2 ** (significand - 1), 2**significand) + 0.5
     half /= 2.0 ** (significand - 1)  # half-way numbers of [1, 2)
     fraction = 2 * np.abs(np.frexp(X)[0])
@@ -176,15 +216,10 @@ def stable_scalars(
     ends = (half / fraction[:, :, None]).reshape(len(X), -1)
     ends = np.where(ends < 1, 2 * ends, ends)
     ends.sort(axis=1)
-    one = np.ones((len(X), 1))
     ends = np.concatenate([one, ends, 2 * one], axis=1)
     middles = (ends[:, 1:] + ends[:, :-1]) / 2
     even = np.broadcast_to(1 + (np.arange(EVEN) + 0.5) / EVEN, (len(X), EVEN))
-    middles = np.concatenate([middles, even], axis=1)  # for what has subnormals
-    if most is not None and middles.shape[1] > most:
-        rng = np.random.default_rng(rng)
-        middles = middles[:, rng.choice(middles.shape[1], most, replace=False)]
-    return np.concatenate([one, middles], axis=1)
+    return np.concatenate([one, middles, even], axis=1)  # the even ones: for subnormals
 
 
 def drawn_scalars(count: int, rng: np.random.Generator | int = FIXED) -> np.ndarray:
