@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.machinery
+import itertools
 import json
 import os
 import subprocess
@@ -90,6 +91,19 @@ def parser() -> argparse.ArgumentParser:
     )
     one.set_defaults(run=factorize)
 
+    one = commands.add_parser("quantize", help="a saved operator onto few bits")
+    one.add_argument("file", metavar="A.safetensors")
+    one.add_argument("-o", "--output", required=True, metavar="small.safetensors")
+    one.add_argument("--format", help="fp16, bf16, e4m3, e5m2, e3m2, e2m1, int8 ...")
+    one.add_argument("--tol", type=tolerance, help="relative error to meet with few bits")
+    one.add_argument(
+        "--method",
+        default="optimal",
+        choices=("optimal", "left-to-right", "right-to-left", "pairwise", "nearest"),
+        help="default: %(default)s",
+    )
+    one.set_defaults(run=quantize)
+
     one = commands.add_parser("info", help="what a file of lazyops holds")
     one.add_argument("file", metavar="A.safetensors")
     one.set_defaults(run=info)
@@ -106,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("doctor", help="versions, and which kernels run here")
     one.set_defaults(run=doctor)
 
-    for name in ("factorize", "info", "demo", "bench", "doctor"):
+    for name in ("factorize", "quantize", "info", "demo", "bench", "doctor"):
         commands.choices[name].add_argument("--json", action="store_true", help="one JSON object")
     return whole
 
@@ -160,6 +174,30 @@ def certified(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("entries", f"{report['entries']:,} = {report['share']:.3f} of the matrix"),
         ("error", f"{measured}, certified between {lower} and {upper}"),
     ]
+
+
+def quantize(arguments: argparse.Namespace) -> int:
+    from .commands import quantize_file
+
+    if (arguments.format is None) == (arguments.tol is None):
+        return refused("quantize takes --format or --tol, one of them")
+    wanted = arguments.file, arguments.output, arguments.format, arguments.tol, arguments.method
+    report = quantize_file(*wanted)
+    m, n = report["shape"]
+    formats = [f"{len(list(g))} x {name}" for name, g in itertools.groupby(report["formats"])]
+    bound = "no bound" if report["bound"] is None else f"at most {report['bound']:.2e} by theory"
+    sure = "" if report["confidence"] == 1 else ", from ten Gaussian columns"
+    share = report["bytes"] / report["input_bytes"]
+    lines = [
+        ("operator", f"{report['input']}, {m} x {n} {report['dtype']}"),
+        ("formats", ", ".join(formats)),
+        ("method", report["method"]),
+        ("error", f"{report['relative_error']:.2e} measured{sure}, {bound}"),
+        ("file", f"{report['output']}, {report['bytes']:,} bytes = {share:.3f} of the input"),
+        ("time", f"{report['seconds']:.2f} s"),
+    ]
+    show(arguments, report, lines)
+    return OK
 
 
 def info(arguments: argparse.Namespace) -> int:

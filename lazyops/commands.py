@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import io
-from .butterfly import Factorization, factorize
+from .butterfly import Factorization, factorize, quantize
 from .io.atomic import check_writable
 from .operators import LinearOperator
 from .pattern import Chain
@@ -163,6 +163,37 @@ def factorize_file(
         saving = time.perf_counter() - start
         report |= {"output": target, "bytes": os.path.getsize(target), "save_seconds": saving}
     return report
+
+
+def quantize_file(
+    source: str, target: str, format: str | None, tol: float | None, method: str
+) -> dict[str, Any]:
+    """Quantize the operator in the file `source` into the file `target`, and say what came out."""
+    if os.path.exists(target) and os.path.samefile(source, target):
+        raise ValueError(f"{target} is the operator itself: name another file with -o")
+    loaded = io.load(source)
+    operator = loaded.operator if isinstance(loaded, Factorization) else loaded
+    check_writable(target)  # now, not after the work
+    start = time.perf_counter()
+    found = quantize(operator, format, method, tol)
+    seconds = time.perf_counter() - start
+    io.save(target, found.operator)
+    return {
+        "input": source,
+        "shape": list(operator.shape),
+        "dtype": str(operator.dtype),
+        "formats": [f.name for f in found.formats],
+        "method": found.method,
+        "relative_error": finite(found.relative_error),
+        "bound": finite(found.bound),
+        "confidence": found.confidence,
+        "input_values_nbytes": operator.values_nbytes,
+        "values_nbytes": found.operator.values_nbytes,
+        "output": target,
+        "input_bytes": os.path.getsize(source),
+        "bytes": os.path.getsize(target),
+        "seconds": seconds,
+    }
 
 
 def certificate(found: Factorization) -> dict[str, Any]:

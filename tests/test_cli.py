@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -688,3 +689,59 @@ def test_a_pipe_that_closes(tmp_path):
         env={**os.environ, "PYTHONPATH": SOURCE},
     )
     assert "Traceback" not in done.stderr
+
+
+# -- quantize ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(here):
+    rng = np.random.default_rng(0)
+    chain = lo.Chain.square_dyadic(256)
+    A = lo.Product([lo.KroneckerSparse(rng.standard_normal(p).astype("f4")) for p in chain])
+    save("A.safetensors", A)
+    return A
+
+
+def test_quantize_reports_and_writes(saved, capsys):
+    assert main(["quantize", "A.safetensors", "-o", "q.safetensors", "--format", "e4m3"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "formats   8 x e4m3" in out
+    assert "measured, at most" in out
+    wanted = lo.quantize(saved, "e4m3")
+    assert f"error     {wanted.relative_error:.2e}" in out
+    assert_array_equal(dense(load("q.safetensors")), dense(wanted.operator))
+    assert os.path.getsize("q.safetensors") < 0.5 * os.path.getsize("A.safetensors")
+
+
+def test_quantize_as_json_to_a_tolerance(saved, capsys):
+    arguments = ["quantize", "A.safetensors", "-o", "q.safetensors", "--tol", "1e-2", "--json"]
+    assert main(arguments) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["relative_error"] <= 1e-2
+    assert len(report["formats"]) == 8
+    assert report["bytes"] == os.path.getsize("q.safetensors")
+    assert report["values_nbytes"] < report["input_values_nbytes"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "q.safetensors"], "--format or --tol, one of them"),
+        (["-o", "q.safetensors", "--format", "e4m3", "--tol", "1"], "--format or --tol, one of"),
+        (["-o", "q.safetensors", "--format", "e4"], "unknown format 'e4': one of fp16, bf16"),
+        (["-o", "A.safetensors", "--format", "e4m3"], "is the operator itself: name another file"),
+        (["-o", "q.safetensors", "--tol", "1e-9"], "no format meets tol 1e-09"),
+        (["-o", "none/q.safetensors", "--format", "e4m3"], "No such file or directory"),
+    ],
+)
+def test_quantize_refuses_in_one_line_and_writes_nothing(saved, capsys, arguments, message):
+    before = pathlib.Path("A.safetensors").read_bytes()
+    assert main(["quantize", "A.safetensors", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+    assert files(".") == ["A.safetensors"]
+    assert pathlib.Path("A.safetensors").read_bytes() == before

@@ -21,6 +21,7 @@ LINES = {  # script: a line of its output, or the start of one
     "04_factorize_dft_untold.py": "entries    : 9,216 instead of 262,144",
     "05_your_own_operator.py": "caught: Wrong49x50 (49x50) fails the check '<A x, y> = <x, A.H y>",
     "06_save_and_load.py": "refused: cannot load .../hadamard.safetensors: damaged:",
+    "08_quantize.py": "bytes      : 20,480 instead of 163,840",
     "07_torch_gradients.py": "A = K(1,4,4,4) @ K(4,4,4,1) with values of torch on cpu",
 }
 

@@ -1,4 +1,4 @@
-"""What the field does with factors: factorize, certificate, recompress, canonical, tradeoff."""
+"""What the field does with factors: factorize, quantize, certificate, recompress, tradeoff."""
 
 from .canonical import canonical, same_up_to_scaling
 from .certificate import Certificate, certificate
@@ -8,6 +8,7 @@ from .exact import hadamard as hadamard
 from .factorization import Factorization
 from .factorize import factorize
 from .fixed_support import FixedSupport, fixed_support
+from .quantize import Quantization, Refinement, quantize, rank_one, refine
 from .recompress import recompress
 from .run import Split, Step
 from .supports import may_lack_optimum
@@ -20,6 +21,8 @@ __all__ = [
     "FixedSupport",
     "Front",
     "Point",
+    "Quantization",
+    "Refinement",
     "Split",
     "Step",
     "Tried",
@@ -28,7 +31,10 @@ __all__ = [
     "factorize",
     "fixed_support",
     "may_lack_optimum",
+    "quantize",
+    "rank_one",
     "recompress",
+    "refine",
     "relative_error",
     "same_up_to_scaling",
     "tradeoff",
