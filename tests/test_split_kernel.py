@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import lazyops as lo
 from lazyops.butterfly import factorize
-from lazyops.butterfly import rank_one as rank_one_module
+from lazyops.butterfly import rank_one_splits
 from lazyops.butterfly.halves import split
 from lazyops.butterfly.splits import Matrix, Values
 from lazyops.butterfly.svd import Want
@@ -258,11 +258,11 @@ def test_what_is_not_proven_goes_to_lapack_piece_by_piece(monkeypatch):
         facts[..., 2, :] = -1
 
     pieces = []
-    by_lapack = rank_one_module.left_vectors
-    monkeypatch.setattr(rank_one_module, "rank_one", unproven)
-    monkeypatch.setattr(rank_one_module, "CHUNK", 400)
+    by_lapack = rank_one_splits.left_vectors
+    monkeypatch.setattr(rank_one_splits, "rank_one", unproven)
+    monkeypatch.setattr(rank_one_splits, "CHUNK", 400)
     monkeypatch.setattr(
-        rank_one_module, "left_vectors", lambda B: pieces.append(B.size) or by_lapack(B)
+        rank_one_splits, "left_vectors", lambda B: pieces.append(B.size) or by_lapack(B)
     )
     got = split(Values(F), 3, 4, Want(rank=1), **options)
     assert max(pieces) <= 400 < sum(pieces) == F.size
@@ -274,7 +274,7 @@ def test_rank_one_is_given_up_after_a_few_blocks_that_need_more(monkeypatch):
     rng = np.random.default_rng(4)
     seen = []
     spied = lambda T, *rest: seen.append(T.size) or rank_one(T, *rest)
-    monkeypatch.setattr(rank_one_module, "rank_one", spied)
+    monkeypatch.setattr(rank_one_splits, "rank_one", spied)
     A = rng.standard_normal((64, 64))
     want = Want(error=1e-3, guess=1)
     got = split(Matrix(A, np.dtype(float)), 16, 4, want, orthonormal="left", unit=UNIT, rng=rng)

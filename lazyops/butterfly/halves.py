@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from .rank_one import rank_one_split
+from .rank_one_splits import rank_one_split
 from .splits import Source
 from .svd import TRIM, Decomposer, Halves, Kept, Want, tails
 

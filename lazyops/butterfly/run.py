@@ -15,7 +15,7 @@ from .budget import Ledger
 from .hierarchical import Cores, Splitting, errors_of_product, padded
 from .intake import Intake, take_in
 from .orders import Order, is_nested, splits_in_order
-from .rank_one import measures
+from .rank_one_splits import measures
 from .splits import Matrix, Values, block_diagonal_part
 from .svd import Want, energy
 
