@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lazyops as lo
-from lazyops.butterfly import factorize
-from lazyops.butterfly import rank_one_splits
+from lazyops.butterfly import factorize, rank_one_splits
 from lazyops.butterfly.halves import split
 from lazyops.butterfly.splits import Matrix, Values
 from lazyops.butterfly.svd import Want

@@ -76,17 +76,21 @@ def _aside(call: Callable[[np.ndarray], tuple]) -> Callable[[np.ndarray], tuple]
     def run(part: np.ndarray) -> tuple:
         said: list[tuple] = []
         failed: list[BaseException] = []
+        done = threading.Event()
 
         def work() -> None:
             try:
                 said.append(call(part))
             except BaseException as error:
                 failed.append(error)
+            done.set()
 
         thread = threading.Thread(target=work, daemon=False, name="lazyops LAPACK")
         thread.start()
-        while thread.is_alive():
-            thread.join(WAIT)
+        # An interrupted Thread.join of Python 3.11 takes a thread that runs for one that has ended,
+        # and the interpreter would not wait for it: the event knows better.
+        while not done.wait(WAIT):
+            pass
         if failed:
             raise failed[0]
         return said[0]

@@ -66,16 +66,15 @@ class Panels:
         return [range(j, min(j + step, count)) for j in range(0, count, step)]
 
     def blocks(self, classes: range, G: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, int]:
-        """Blocks (1, A, D, 1, m/D, n/A) of some classes, their part of ``A @ G``, their energy, all
-        of them divided by a power of two; and its exponent."""
+        """Blocks (1, A, D, 1, m/D, n/A) of some classes, what they add to the rows `rows_of` of
+        ``A @ G``, their energy, all of them divided by a power of two; and its exponent."""
         A, D = self.middle.classes
         m, n = self.middle.cores.shape
         b1, c2 = m // D, n // A
         if self.by_rows:
-            rows = self.middle.rows.reshape(b1, D)[:, classes.start : classes.stop].reshape(-1)
+            rows = self.rows_of(classes)
             panel, exponent = self._prepared(self.array[rows])
-            sketch = np.zeros((m, G.shape[1]), self.dtype)
-            sketch[rows] = panel @ G
+            sketch = panel @ G
             permuted = panel[:, self.middle.columns] if self.middle.reverse_columns else panel
             T = permuted.reshape(b1, len(classes), A, c2)
         else:
@@ -88,6 +87,13 @@ class Panels:
             T = permuted.reshape(b1, D, len(classes), c2)
         blocks = np.ascontiguousarray(T.transpose(2, 1, 0, 3)[None, :, :, None])
         return blocks, sketch, energy(panel), exponent
+
+    def rows_of(self, classes: range) -> Any:
+        """The rows of the matrix that some classes hold."""
+        if not self.by_rows:
+            return slice(None)
+        D = self.middle.classes[1]
+        return self.middle.rows.reshape(-1, D)[:, classes.start : classes.stop].reshape(-1)
 
     def _prepared(self, part: Any) -> tuple[np.ndarray, int]:
         found = np.asarray(part)
@@ -239,19 +245,26 @@ def _identity(A: Any) -> list[Any]:
 def _read_once(panels: Panels, want: Want, G, kept: Checkpoint, rng, line: Progress) -> Pass:
     groups = panels.groups
     parts = []
+    sketch = np.zeros((panels.middle.cores.shape[0], G.shape[1]), panels.dtype)
+    scale: int | None = None  # of the sketch: that of the largest panel so far
     for i, classes in enumerate(groups):
         line.say(f"factorize: panel {i + 1} of {len(groups)}")
         part = kept.load(i)
         if part is None:
             part = _split_panel(panels, classes, want, G, np.random.default_rng([i, 1]))
             kept.keep(i, part)
+        more, own = part.pop("sketch"), int(part["exponent"])
+        if part["energy"] > 0:
+            larger = own if scale is None else max(own, scale)
+            sketch = _times_power(sketch, 0 if scale is None else scale - larger)
+            sketch[panels.rows_of(classes)] += _times_power(more, own - larger)
+            scale = larger
         parts.append(part)
     exponent = _on_one_scale(parts)
     total = {
         name: math.fsum(float(p[name]) for p in parts)
         for name in ("lower2", "upper2", "turn2", "energy")
     }
-    sketch = np.sum([p.pop("sketch") for p in parts], axis=0)
     left, right = _joined(parts, panels)
     lower, upper, turn, norm = map(math.sqrt, total.values())
     return Pass(left, right, lower, upper, turn, norm, sketch, exponent)
