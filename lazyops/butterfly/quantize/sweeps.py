@@ -51,49 +51,68 @@ def left_to_right(values: Sequence[np.ndarray], formats: Sequence[Format], most:
 
     `most` scalars are looked at for a pair where the exact optimum would take more.
     """
-    if any(isinstance(f, ScaledInteger) for f in formats):
-        return nearest(values, formats)
-    found = list(values)
-    weights = np.ones(values[0][:, :, 0, :].shape)
-    for q in range(len(found) - 1):
-        X, Y = found[q : q + 2]
-        A, D = Y.shape[0] // X.shape[0], X.shape[3] // Y.shape[3]
-        U, V = left_blocks(X, A, D), right_blocks(Y, A, D)
-        w = left_blocks(np.broadcast_to(weights[:, :, None, :], X.shape), A, D)
-        other = formats[q + 1] if q + 2 == len(found) else None
-        U, V = _junction(U, V, w, formats[q], other, most)
-        found[q], found[q + 1] = snapped(from_left_blocks(U), formats[q]), from_right_blocks(V)
-        weights = (weights[:, :, None, :] * np.abs(found[q]) ** 2).sum(axis=1)
-        weights = weights.reshape(Y[:, :, 0, :].shape)
-    return [*found[:-1], snapped(found[-1], formats[-1])]
+    return met_at(values, formats, most, len(values) - 2)
 
 
 def right_to_left(values: Sequence[np.ndarray], formats: Sequence[Format], most: int) -> Factors:
-    """`left_to_right` of the transpose, on the same blocks."""
+    """The same from the other end."""
+    return met_at(values, formats, most, 0)
+
+
+def met_at(
+    values: Sequence[np.ndarray], formats: Sequence[Format], most: int, junction: int
+) -> Factors:
+    """From both ends, until the two factors at `junction` (from 0) are left; those together."""
     if any(isinstance(f, ScaledInteger) for f in formats):
         return nearest(values, formats)
     found = list(values)
-    weights = np.ones(values[-1][:, 0, :, :].shape)
-    for q in range(len(found) - 1, 0, -1):
-        X, Y = found[q - 1 : q + 1]
-        A, D = Y.shape[0] // X.shape[0], X.shape[3] // Y.shape[3]
-        U, V = left_blocks(X, A, D), right_blocks(Y, A, D)
-        w = right_blocks(np.broadcast_to(weights[:, None, :, :], Y.shape), A, D)
-        other = formats[q - 1] if q == 1 else None
-        V, U = (z.mT for z in _junction(V.mT, U.mT, w.mT, formats[q], other, most))
+    if len(found) == 1:
+        return nearest(values, formats)
+    left, right = np.ones(found[0][:, :, 0, :].shape), np.ones(found[-1][:, 0, :, :].shape)
+    for q in range(junction):
+        U, V, w, _ = _blocks(found[q], found[q + 1], left, None)
+        U, V = _rounded_left(U, V, w, formats[q], most)
+        found[q], found[q + 1] = snapped(from_left_blocks(U), formats[q]), from_right_blocks(V)
+        left = (left[:, :, None, :] * np.abs(found[q]) ** 2).sum(axis=1)
+        left = left.reshape(found[q + 1][:, :, 0, :].shape)
+    for q in range(len(found) - 1, junction + 1, -1):
+        U, V, _, w = _blocks(found[q - 1], found[q], None, right)
+        V, U = (z.mT for z in _rounded_left(V.mT, U.mT, w.mT, formats[q], most))
         found[q - 1], found[q] = from_left_blocks(U), snapped(from_right_blocks(V), formats[q])
-        weights = (weights[:, None, :, :] * np.abs(found[q]) ** 2).sum(axis=2)
-        weights = weights.reshape(X[:, 0, :, :].shape)
-    return [snapped(found[0], formats[0]), *found[1:]]
+        right = (right[:, None, :, :] * np.abs(found[q]) ** 2).sum(axis=2)
+        right = right.reshape(found[q - 1][:, 0, :, :].shape)
+    pair = slice(junction, junction + 2)
+    U, V, w, w2 = _blocks(*found[pair], left, right)
+    U, V = _rounded_left(U, V, w, formats[junction], most, formats[junction + 1], w2)
+    halves = from_left_blocks(U), from_right_blocks(V)
+    found[pair] = [snapped(v, f) for v, f in zip(halves, formats[pair], strict=True)]
+    return found
 
 
-def _junction(
+def _blocks(
+    X: np.ndarray, Y: np.ndarray, left: np.ndarray | None, right: np.ndarray | None
+) -> tuple[np.ndarray, ...]:
+    """Blocks of a junction, and the weights of their entries: of rows of X, of columns of Y."""
+    A, D = Y.shape[0] // X.shape[0], X.shape[3] // Y.shape[3]
+    ones = np.ones(())
+    wx = ones if left is None else left[:, :, None, :]
+    wy = ones if right is None else right[:, None, :, :]
+    return (
+        left_blocks(X, A, D),
+        right_blocks(Y, A, D),
+        left_blocks(np.broadcast_to(wx, X.shape), A, D),
+        right_blocks(np.broadcast_to(wy, Y.shape), A, D),
+    )
+
+
+def _rounded_left(
     U: np.ndarray,
     V: np.ndarray,
     w: np.ndarray,
     form: Format,
-    other: Format | None,
     most: int,
+    other: Format | None = None,
+    w2: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Blocks (..., b, r) of the left factor rounded, those of the right one (..., r, c) with the
     scales taken up, and rounded too where `other` is given and the rank is one."""
@@ -110,6 +129,7 @@ def _junction(
         FIXED,
         most,
         one_scale=form.exponent_bits is not None and form.exponent_bits <= NARROW,
+        weights_y=None if joint is None or w2 is None else w2.reshape(-1, w2.shape[-1]),
     )
     left = found.left.reshape(*U.shape[:-2], r, b).mT
     if found.right is not None:
