@@ -60,7 +60,33 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="lazyops", description="Lazy linear operators.")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    one = commands.add_parser("factorize", help="a matrix in an .npy file into a butterfly")
+    _words_of_factorize(
+        commands.add_parser("factorize", help="a matrix in an .npy file into a butterfly")
+    )
+    _words_of_quantize(commands.add_parser("quantize", help="a saved operator onto few bits"))
+
+    one = commands.add_parser("info", help="what a file of lazyops holds")
+    one.add_argument("file", metavar="A.safetensors")
+    one.set_defaults(run=info)
+
+    one = commands.add_parser("demo", help="the main job on a Fourier integral operator")
+    one.add_argument("--n", type=int, default=4096, help="size, even (default: %(default)s)")
+    one.add_argument("--tol", type=tolerance, default=1e-6, help="default: %(default)s")
+    one.set_defaults(run=demo)
+
+    one = commands.add_parser("bench", help="products beside SciPy's and the machine's limits")
+    one.add_argument("--quick", action="store_true", help="tiny sizes: a check, no measurement")
+    one.set_defaults(run=bench)
+
+    one = commands.add_parser("doctor", help="versions, and which kernels run here")
+    one.set_defaults(run=doctor)
+
+    for name in ("factorize", "quantize", "info", "demo", "bench", "doctor"):
+        commands.choices[name].add_argument("--json", action="store_true", help="one JSON object")
+    return whole
+
+
+def _words_of_factorize(one: argparse.ArgumentParser) -> None:
     one.add_argument("matrix", metavar="A.npy")
     one.add_argument("-o", "--output", required=True, metavar="A.safetensors")
     one.add_argument("--tol", type=tolerance, help="relative error; 1e-6 (float32), 1e-10")
@@ -91,7 +117,8 @@ def parser() -> argparse.ArgumentParser:
     )
     one.set_defaults(run=factorize)
 
-    one = commands.add_parser("quantize", help="a saved operator onto few bits")
+
+def _words_of_quantize(one: argparse.ArgumentParser) -> None:
     one.add_argument("file", metavar="A.safetensors")
     one.add_argument("-o", "--output", required=True, metavar="small.safetensors")
     one.add_argument("--format", help="fp16, bf16, e4m3, e5m2, e3m2, e2m1, int8 ...")
@@ -103,26 +130,6 @@ def parser() -> argparse.ArgumentParser:
         help="default: %(default)s",
     )
     one.set_defaults(run=quantize)
-
-    one = commands.add_parser("info", help="what a file of lazyops holds")
-    one.add_argument("file", metavar="A.safetensors")
-    one.set_defaults(run=info)
-
-    one = commands.add_parser("demo", help="the main job on a Fourier integral operator")
-    one.add_argument("--n", type=int, default=4096, help="size, even (default: %(default)s)")
-    one.add_argument("--tol", type=tolerance, default=1e-6, help="default: %(default)s")
-    one.set_defaults(run=demo)
-
-    one = commands.add_parser("bench", help="products beside SciPy's and the machine's limits")
-    one.add_argument("--quick", action="store_true", help="tiny sizes: a check, no measurement")
-    one.set_defaults(run=bench)
-
-    one = commands.add_parser("doctor", help="versions, and which kernels run here")
-    one.set_defaults(run=doctor)
-
-    for name in ("factorize", "quantize", "info", "demo", "bench", "doctor"):
-        commands.choices[name].add_argument("--json", action="store_true", help="one JSON object")
-    return whole
 
 
 def tolerance(text: str) -> float:

@@ -9,19 +9,22 @@ exponent means is `specials`: infinities and NaN (``"ieee"``), NaN alone in the 
 
 from __future__ import annotations
 
-import functools
 import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from .._array import Array, array_namespace, convert, is_numpy, to_numpy
+from .coded import Coded, as_float64, look_up
+from .integers import ScaledInteger
+
+__all__ = ["FloatFormat", "ScaledInteger", "format_named", "round_to"]
 
 SPECIALS = ("ieee", "fn", "finite")
 
 
 @dataclass(frozen=True)
-class FloatFormat:
+class FloatFormat(Coded):
     """Floats of up to 16 bits: a sign, an exponent, a mantissa.
 
     Parameters
@@ -82,11 +85,6 @@ class FloatFormat:
         tail = "" if self.specials == usual else f"-{self.specials}"
         return f"e{self.exponent_bits}m{self.mantissa_bits}{tail}"
 
-    @property
-    def name(self) -> str:
-        """What `format_named` takes: ``"e4m3"``."""
-        return repr(self)
-
     # -- what there is ---------------------------------------------------------------------
 
     @property
@@ -115,16 +113,6 @@ class FloatFormat:
     def smallest(self) -> float:
         """Smallest number above zero."""
         return 0.0 if self.exponent_bits is None else 2.0 ** (self._least - self.mantissa_bits)
-
-    @property
-    def code_dtype(self) -> np.dtype:
-        """uint8 up to 8 bits, else uint16."""
-        return np.dtype(np.uint8 if self.bits <= 8 else np.uint16)
-
-    @property
-    def table(self) -> np.ndarray:
-        """All ``2**bits`` values in the order of their codes: float32, read-only."""
-        return _table(self)
 
     @property
     def _least(self) -> int:
@@ -176,7 +164,7 @@ class FloatFormat:
         if not is_numpy(x):
             xp = array_namespace(x)
             return convert(self.encode(to_numpy(x), saturate), xp, getattr(x, "device", None))
-        x = _as_float64(x)
+        x = as_float64(x)
         with np.errstate(invalid="ignore"):
             nan = np.isnan(x)
             magnitude = np.abs(np.where(nan | np.isinf(x), 0.0, x))
@@ -199,7 +187,7 @@ class FloatFormat:
     def decode(self, codes: Array, dtype: str = "float32") -> Array:
         """The values of codes, exactly, in float32 or float64."""
         self._check_codes()
-        return _look_up(self.table, codes, dtype)
+        return look_up(self.table, codes, dtype)
 
     def round(self, x: Array, saturate: bool = False) -> Array:
         """The nearest values of the format, in the dtype of `x` (which must hold them).
@@ -214,7 +202,7 @@ class FloatFormat:
             y = np.empty(x.shape, x.dtype)
             y.real, y.imag = self.round(x.real, saturate), self.round(x.imag, saturate)
             return y
-        found = self._round(_as_float64(x), saturate)
+        found = self._round(as_float64(x), saturate)
         return found.astype(x.dtype if x.dtype.kind == "f" else np.float64, copy=False)
 
     def _round(self, x: np.ndarray, saturate: bool) -> np.ndarray:
@@ -239,87 +227,6 @@ class FloatFormat:
             raise ValueError(f"{self} has exponents without bounds and so no codes: only round()")
 
 
-@dataclass(frozen=True)
-class ScaledInteger:
-    """Signed integers times a scale that the caller keeps, one for each block.
-
-    Codes are two's complement in the low `bits`; the least integer is not used, so that the range
-    is symmetric.
-
-    Examples
-    --------
-    >>> int4 = ScaledInteger(4)
-    >>> x = np.array([[7.0, -3.2], [70.0, 12.0]])
-    >>> scale = int4.scale(np.abs(x).max(axis=1, keepdims=True))
-    >>> int4.decode(int4.encode(x, scale), scale).tolist()
-    [[7.0, -3.0], [70.0, 10.0]]
-    """
-
-    bits: int
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.bits <= 16:
-            raise ValueError(f"a ScaledInteger has 2 to 16 bits, got {self.bits}")
-
-    def __repr__(self) -> str:
-        return f"int{self.bits}"
-
-    @property
-    def name(self) -> str:
-        """What `format_named` takes: ``"int8"``."""
-        return repr(self)
-
-    @property
-    def max(self) -> int:
-        """Largest integer; ``-max`` is the least."""
-        return 2 ** (self.bits - 1) - 1
-
-    @property
-    def code_dtype(self) -> np.dtype:
-        """uint8 up to 8 bits, else uint16."""
-        return np.dtype(np.uint8 if self.bits <= 8 else np.uint16)
-
-    @property
-    def table(self) -> np.ndarray:
-        """All ``2**bits`` integers in the order of their codes: float32, read-only."""
-        return _table(self)
-
-    def value_of(self, codes: np.ndarray) -> np.ndarray:
-        """The integers of codes, in float64."""
-        codes = np.asarray(codes, np.int64)
-        return np.where(codes > self.max, codes - 2**self.bits, codes).astype(float)
-
-    def scale(self, largest: Array) -> np.ndarray:
-        """Float32 scales for blocks with these largest magnitudes; 1 for blocks of zeros."""
-        largest = np.asarray(to_numpy(largest), np.float64)
-        if not np.isfinite(largest).all():
-            raise ValueError(f"{self} holds finite values: the largest of a block is not")
-        found = (largest / self.max).astype(np.float32)
-        return np.where(found > 0, found, np.float32(1))
-
-    def encode(self, x: Array, scale: Array) -> Array:
-        """Codes of the nearest multiples of `scale`, which broadcasts against `x`; saturates."""
-        if not is_numpy(x):
-            codes = self.encode(to_numpy(x), to_numpy(scale))
-            return convert(codes, array_namespace(x), getattr(x, "device", None))
-        codes = self._integers(x, scale).astype(np.int64) % 2**self.bits
-        return codes.astype(self.code_dtype)
-
-    def decode(self, codes: Array, scale: Array, dtype: str = "float32") -> Array:
-        """``integer * scale``, in float32 or float64."""
-        return _look_up(self.table, codes, dtype) * scale
-
-    def round(self, x: Array, scale: Array) -> Array:
-        """The nearest multiples of `scale`, in float64."""
-        return self._integers(to_numpy(x), scale) * np.asarray(scale, np.float64)
-
-    def _integers(self, x: np.ndarray, scale: Array) -> np.ndarray:
-        units = np.rint(_as_float64(x) / np.asarray(scale, np.float64))
-        if np.isnan(units).any():
-            raise ValueError(f"{self} has no NaN: some of the values are")
-        return np.clip(units, -self.max, self.max) + 0.0  # integers have no -0
-
-
 def round_to(x: np.ndarray, significand: int) -> np.ndarray:
     """The nearest float of that many significand bits, ties to even, exponents without bounds.
 
@@ -341,29 +248,6 @@ def round_to(x: np.ndarray, significand: int) -> np.ndarray:
         y = np.where(low, np.ldexp(np.rint(np.ldexp(m, significand)), e - significand), y)
         y = np.where(np.isfinite(x), y, x)
     return y
-
-
-def _as_float64(x: np.ndarray) -> np.ndarray:
-    if x.dtype.kind not in "fiub" or x.dtype.itemsize > 8:
-        raise ValueError(f"codes are for real numbers of up to 64 bits, got {x.dtype}")
-    return x.astype(np.float64, copy=False)
-
-
-@functools.lru_cache(maxsize=64)
-def _table(form: FloatFormat | ScaledInteger) -> np.ndarray:
-    found = form.value_of(np.arange(2**form.bits)).astype(np.float32)
-    found.flags.writeable = False
-    return found
-
-
-def _look_up(table: np.ndarray, codes: Array, dtype: str) -> Array:
-    table = table if dtype == "float32" else table.astype(dtype)
-    if is_numpy(codes):
-        return table[codes]
-    xp = array_namespace(codes)
-    flat = xp.astype(xp.reshape(codes, (-1,)), xp.int64)
-    values = convert(table, xp, getattr(codes, "device", None))
-    return xp.reshape(xp.take(values, flat, axis=0), codes.shape)
 
 
 # -- by name -----------------------------------------------------------------------------------
