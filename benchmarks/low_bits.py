@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -80,6 +82,36 @@ def sizes(A, made):
             row(what, f"{form} / float32, in a file", on_disk(Q) / file, mark, False)
 
 
+GROWN = """
+import gc, os, sys, numpy as np, lazyops as lo
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+rng, n = np.random.default_rng(0), int(sys.argv[1])
+def factor(p):
+    codes = rng.integers(0, 0x50, tuple(p), dtype=np.uint8)
+    return lo.QuantizedKroneckerSparse(codes, "e4m3", p, copy=False)
+def product(n):
+    return lo.Product(tuple(map(factor, lo.Chain.square_dyadic(n))))
+product(1 << 10) @ np.ones(1 << 10, np.float32)
+A, x = product(n), rng.standard_normal(n, dtype=np.float32)
+gc.collect()
+before = resident()
+for _ in range(5):
+    y, z = A @ x, A.H @ x
+print((resident() - before) / (4 * sum(f.pattern.entries for f in A.factors)))
+"""
+
+
+def growth(n):
+    """Resident memory after five products and five of the adjoint, over that before."""
+    if os.path.exists("/proc/self/statm"):
+        done = subprocess.run(
+            [sys.executable, "-c", GROWN, str(n)], capture_output=True, text=True, check=True
+        )
+        what = f"dyadic 2^{n.bit_length() - 1}"
+        row(what, "e4m3 / float32, growth by products", float(done.stdout), 0.3, False)
+
+
 def write(path, limits, distances):
     lines = [
         "# Chains on few bits",
@@ -117,6 +149,7 @@ def main():
         beside(1 << 12, 256, FORMATS, 3.0, False)
         beside(1 << 16, 32, FORMATS, 3.0, False)
         sizes(*beside(1 << 20, 1, FORMATS, 6.0, True))
+        growth(1 << 20)
         beside(1 << 22, 1, ("bf16", "e4m3", "e5m2"), 12.0, True)
     if given.write:
         write(given.write, limits, (before, limits.distance()))
