@@ -1,6 +1,18 @@
 // The thread pool under ThreadSanitizer, by itself: many callers share out work of all sizes at
 // once, with workers that sleep in between, and read what the pieces wrote without another lock.
 // Every number of every job must be visited once. Built and run by .ci/sanitize.
+#include <sched.h>
+#include <time.h>
+
+// A worker loses its core between what it reads of a job, until the job and the next are over.
+inline void preempted() {
+  static thread_local unsigned turn = 0;
+  if (++turn % 16 == 0) {
+    timespec pause{0, 20'000};
+    nanosleep(&pause, nullptr);
+  }
+}
+#define LAZYOPS_POOL_PREEMPTED() preempted()
 #include "../../lazyops/kernels/src/threads.h"
 
 #include <cstdio>

@@ -29,7 +29,13 @@
 
 namespace {
 
+// Where a thread may lose its core at the worst moment; tests/native/pool_races.cpp makes it so.
+#if !defined(LAZYOPS_POOL_PREEMPTED)
+#define LAZYOPS_POOL_PREEMPTED()
+#endif
+
 constexpr int MOST_THREADS = 64;
+constexpr int64_t PIECES = 16;  // of a member's part: so little waits for the last one
 // All times are in ns.
 constexpr double LOOK_OUT = 100e3;  // that a worker spins for the next piece of work
 // Work from which a team pays: with workers that are awake, with products that follow each other
@@ -87,17 +93,37 @@ inline void rest() {
 #endif
 }
 
+// What is left of a member's part, in one word: job << 32 | end << 16 | the piece to take next.
+// A claim changes this word only, so it succeeds for a piece of that job which nobody has taken,
+// whatever the thread has read before: no job takes another's pieces, none beyond the end.
+struct alignas(64) Part {
+  std::atomic<uint64_t> left{0};
+
+  static uint32_t job(uint64_t word) { return uint32_t(word >> 32); }
+  static int64_t end(uint64_t word) { return int64_t(word >> 16 & 0xffff); }
+  static int64_t next(uint64_t word) { return int64_t(word & 0xffff); }
+
+  void offer(uint32_t job, int64_t from, int64_t to) {
+    left.store(uint64_t(job) << 32 | uint64_t(to) << 16 | uint64_t(from), std::memory_order_release);
+  }
+  // The next piece of this job; -1: none is left.
+  int64_t claim(uint32_t mine) {
+    uint64_t word = left.load(std::memory_order_acquire);
+    while (job(word) == mine && next(word) < end(word))
+      if (left.compare_exchange_weak(word, word + 1, std::memory_order_acq_rel)) return next(word);
+    return -1;
+  }
+};
+static_assert(2 * PIECES * MOST_THREADS < 1 << 16, "pieces are counted in 16 bits");
+
 struct Pool {
-  struct alignas(64) Part {
-    std::atomic<uint64_t> next{0};  // job << 32 | the piece to take next: no job takes another's
-  };
   using Call = void (*)(const void*, int64_t, int64_t);
 
   alignas(64) std::atomic<uint32_t> job{0};  // the one on offer; all below is set before it
   std::atomic<int> team{0};
   std::atomic<Call> call{nullptr};
   std::atomic<const void*> what{nullptr};
-  std::atomic<int64_t> count{0}, grain{1}, pieces{0};
+  std::atomic<int64_t> count{0}, grain{1};
   Part part[MOST_THREADS];
   alignas(64) std::atomic<int64_t> done{0};  // pieces of this job
   alignas(64) std::atomic_flag busy = ATOMIC_FLAG_INIT;  // one caller at a time; others go alone
@@ -110,27 +136,19 @@ struct Pool {
   pthread_cond_t call_out = PTHREAD_COND_INITIALIZER;
 
   // Takes pieces of job `mine` as member `me` until none is left. The fields may be those of a
-  // later job already; then every claim fails, since the counters carry the job's number.
+  // later job already; then nothing is left of this one, and no claim succeeds.
   void take(uint32_t mine, int me) {
+    LAZYOPS_POOL_PREEMPTED();
     const int members = team.load(std::memory_order_relaxed);
     const Call f = call.load(std::memory_order_relaxed);
     const void* arg = what.load(std::memory_order_relaxed);
-    const int64_t n = count.load(std::memory_order_relaxed), g = grain.load(std::memory_order_relaxed),
-                  all = pieces.load(std::memory_order_relaxed);
+    const int64_t n = count.load(std::memory_order_relaxed), g = grain.load(std::memory_order_relaxed);
     if (me >= members) return;
     int64_t taken = 0;
     for (int k = 0; k < members; ++k) {
-      const int whose = me + k < members ? me + k : me + k - members;
-      const int64_t end = all * (whose + 1) / members;
-      std::atomic<uint64_t>& next = part[whose].next;
-      uint64_t at = next.load(std::memory_order_acquire);
-      while (uint32_t(at >> 32) == mine && int64_t(at & 0xffffffff) < end) {
-        if (!next.compare_exchange_weak(at, at + 1, std::memory_order_acq_rel)) continue;
-        const int64_t from = int64_t(at & 0xffffffff) * g;
-        f(arg, from, from + g < n ? from + g : n);
-        ++taken;
-        at = next.load(std::memory_order_acquire);
-      }
+      Part& whose = part[me + k < members ? me + k : me + k - members];
+      for (int64_t piece = whose.claim(mine); piece >= 0; piece = whose.claim(mine), ++taken)
+        f(arg, piece * g, (piece + 1) * g < n ? (piece + 1) * g : n);
     }
     if (taken) done.fetch_add(taken, std::memory_order_release);
   }
@@ -193,10 +211,9 @@ struct Pool {
     what.store(arg, std::memory_order_relaxed);
     count.store(n, std::memory_order_relaxed);
     grain.store(g, std::memory_order_relaxed);
-    pieces.store(all, std::memory_order_relaxed);
     done.store(0, std::memory_order_relaxed);
-    for (int k = 0; k < members; ++k)
-      part[k].next.store(uint64_t(mine) << 32 | uint64_t(all * k / members), std::memory_order_release);
+    LAZYOPS_POOL_PREEMPTED();
+    for (int k = 0; k < members; ++k) part[k].offer(mine, all * k / members, all * (k + 1) / members);
     job.store(mine);
     if (asleep.load()) {
       keep_off();
@@ -262,7 +279,6 @@ inline int team_for(double ns) {
 // f(from, to) over pieces of 0 .. count, each once, on at most `team` threads; `each` per piece at least.
 template <class F>
 void share(int64_t count, int team, const F& f, int64_t each = 1) {
-  constexpr int64_t PIECES = 16;  // of a member's part: so little waits for the last one
   if (int64_t(team) * each > count) team = int(count / each);
   Pool& p = pool();
   if (team <= 1 || p.busy.test_and_set(std::memory_order_acquire)) {
