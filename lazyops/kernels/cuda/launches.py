@@ -66,7 +66,7 @@ class Held:
 
     @property
     def scale(self) -> float:
-        """What a decoded code is multiplied by: the kernel draws the first normal number as 2^-63."""
+        """Of decoded codes: the kernel draws the first normal number as 2^-63."""
         if self.codes is None or kind_of(self.codes) == TABLE:
             return 1.0
         if kind_of(self.codes) == INTEGER:
@@ -186,7 +186,14 @@ def _tile(p: Pattern, layout: Layout, dtype: str) -> tuple[dict[str, int], int]:
         rows, columns = rows // 2, columns if ks > 1 else columns // 2
     depth = 8 if wide or ks > 1 else 16
     own = 4
-    sizes = {"TILE_B": rows, "TILE_N": columns, "DEPTH": depth, "OWN_B": own, "OWN_N": own, "KS": ks}
+    sizes = {
+        "TILE_B": rows,
+        "TILE_N": columns,
+        "DEPTH": depth,
+        "OWN_B": own,
+        "OWN_N": own,
+        "KS": ks,
+    }
     return sizes, ks * (rows // own) * (columns // own)
 
 
@@ -222,7 +229,9 @@ def run_of(
     elif which == 2:
         width = Layout(0, False, layout.aligned).width(dtype, FEW)
         rows = (shape.first_rows, shape.last_rows)
-        while width > 1 and (any(r % width for r in rows) or perm is not None or scatter is not None):
+        while width > 1 and (
+            any(r % width for r in rows) or perm is not None or scatter is not None
+        ):
             width //= 2
     else:
         width = 1
@@ -245,9 +254,7 @@ def run_of(
     }
     items = max(a * d for a, _, _, d in shape.stages) * tile_k * (tile_n // n)
     tile["THREADS"] = int(min(512, max(64, 1 << (max(1, items - 1)).bit_length())))
-    stages = tuple(
-        InnerStage(*s, f.transposed) for s, f in zip(shape.stages, factors, strict=True)
-    )
+    stages = tuple(InnerStage(*s, f.transposed) for s, f in zip(shape.stages, factors, strict=True))
     variant = Variant(kernel, dtype, factors[0].storage, tuple(tile.items()), stages)
     blocks = max(1, min(3, 227 * 1024 // (variant.shared + 1024)))
     while blocks > 1 and blocks * tile["THREADS"] > 1024:
@@ -267,7 +274,7 @@ def chain_launch(factors, layout, dtype, tile_n, tile_k, perm=None, scatter=None
     )
     grid = checked_grid(tiles * -(-layout.columns // tile_n), f"a run of {len(factors)} factors")
     arguments = (records, extent, pointer_to(perm), pointer_to(scatter))
-    return Launch(variant, grid, variant["THREADS"], arguments)
+    return Launch(variant, grid, variant.known("THREADS"), arguments)
 
 
 def gradient_launch(
@@ -280,4 +287,4 @@ def gradient_launch(
     pointers = np.array([int(pointer_to(r)) for r in results], np.uint64)
     grid = checked_grid(tiles * parts, f"the gradient of a run of {len(factors)} factors")
     arguments = (records, pointers, extent, pointer_to(perm), pointer_to(scatter), np.uint32(parts))
-    return Launch(variant, grid, variant["THREADS"], arguments)
+    return Launch(variant, grid, variant.known("THREADS"), arguments)
