@@ -66,6 +66,8 @@ class Cosine(LinearOperator):
         import scipy.fft
 
         f = scipy.fft.dst if self.sine else scipy.fft.dct
+        if x.shape[2] == 1:
+            return f(x[:, :, 0], self.type, norm=self.norm)[:, :, None]
         return f(x, self.type, axis=1, norm=self.norm)
 
     def _by_scipy(self, x: np.ndarray) -> np.ndarray:

@@ -1,6 +1,10 @@
 """Named transforms, as constructors of operators."""
 
 from .axes import along_axis as along_axis
+from .calculus import cumsum as cumsum
+from .calculus import diff as diff
+from .calculus import gradient as gradient
+from .calculus import laplacian as laplacian
 from .named import dct as dct
 from .named import dst as dst
 from .named import fft as fft
