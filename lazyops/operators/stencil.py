@@ -48,6 +48,12 @@ class Stencil(LinearOperator):
         weights = tuple([float(w) for w in self.weights])
         if not weights:
             raise ValueError("a stencil has at least one weight")
+        first, stop = max(self.first, 1 - self.rows), min(self.first + len(weights), self.columns)
+        if first < stop:  # without the diagonals that do not meet the matrix
+            weights = weights[first - self.first : stop - self.first]
+        else:
+            first, weights = 0, (0.0,)
+        object.__setattr__(self, "first", first)
         object.__setattr__(self, "weights", weights)
         total: dict[tuple[int, int], float] = {}
         for i, j, value in self.corners:
@@ -62,9 +68,8 @@ class Stencil(LinearOperator):
 
     @functools.cached_property
     def terms(self) -> tuple[tuple[int, float], ...]:
-        """(diagonal, weight) where the weight is not zero and the diagonal meets the matrix."""
-        diagonals = enumerate(self.weights, self.first)
-        return tuple([(o, w) for o, w in diagonals if w and -self.rows < o < self.columns])
+        """(diagonal, weight) where the weight is not zero."""
+        return tuple([(o, w) for o, w in enumerate(self.weights, self.first) if w])
 
     def _matmat(self, x):
         if is_numpy(x) and x.flags.f_contiguous:
