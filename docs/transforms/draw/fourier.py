@@ -19,7 +19,7 @@ def fft(figure):
     middle.plot(t, x)
     middle.set(title="x", xlabel="k")
     right.stem(t, np.abs(y), basefmt=" ", markerfmt=".")
-    right.set(title="|fft(64, norm='forward') @ x|", xlabel="q")
+    right.set(title="its spectrum", xlabel="q")
 
 
 def _rows(figure, operators, n):
@@ -43,4 +43,4 @@ def hadamard(figure):
     orders = ("natural", "sequency", "dyadic")
     for axes, order in zip(figure.subplots(1, 3), orders, strict=True):
         axes.imshow(lo.hadamard(16, order=order).to_dense(), cmap="gray")
-        axes.set(title=f"hadamard(16, order='{order}')", xticks=[], yticks=[])
+        axes.set(title=f"hadamard(16), {order}", xticks=[], yticks=[])
