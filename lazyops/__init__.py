@@ -49,11 +49,22 @@ from .operators import vstack as vstack
 from .pattern import Chain as Chain
 from .pattern import Pattern as Pattern
 from .rewrite import simplify as simplify
+from .transforms import along_axis as along_axis
+from .transforms import chunk as chunk
+from .transforms import cumsum as cumsum
 from .transforms import dct as dct
+from .transforms import diff as diff
+from .transforms import downsample as downsample
 from .transforms import dst as dst
 from .transforms import fft as fft
+from .transforms import flip as flip
+from .transforms import gradient as gradient
 from .transforms import hadamard as hadamard
 from .transforms import ifft as ifft
+from .transforms import laplacian as laplacian
+from .transforms import overlap_add as overlap_add
+from .transforms import pad as pad
+from .transforms import roll as roll
 from .versions import show_versions as show_versions
 
 __version__ = "0.1.0"

@@ -24,6 +24,10 @@ PUBLIC = {
     "refine", "relative_error", "restrict", "same_up_to_scaling", "save", "set_num_threads",
     "show_versions", "simplify", "trace", "tradeoff", "vstack",
 }  # fmt: skip
+PUBLIC |= {
+    "along_axis", "chunk", "cumsum", "diff", "downsample", "flip", "gradient", "laplacian",
+    "overlap_add", "pad", "roll",
+}  # fmt: skip
 
 
 def installed():

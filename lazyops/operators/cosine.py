@@ -60,6 +60,16 @@ class Cosine(LinearOperator):
             return x
         return self._by_scipy(x) if is_numpy(x) else self._by_fft(x)
 
+    def _between(self, x):
+        if not is_numpy(x) or self.transposed or 0 in x.shape:
+            return None
+        import scipy.fft
+
+        f = scipy.fft.dst if self.sine else scipy.fft.dct
+        if x.shape[2] == 1:
+            return f(x[:, :, 0], self.type, norm=self.norm)[:, :, None]
+        return f(x, self.type, axis=1, norm=self.norm)
+
     def _by_scipy(self, x: np.ndarray) -> np.ndarray:
         import scipy.fft
 
