@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.fft
 
 from ...operators import LinearOperator, restrict
 from .values import (
@@ -17,6 +16,7 @@ from .values import (
     real_pairs,
     scale_rows,
     smooth_size,
+    spectrum_of,
 )
 
 DTYPES = ("float64", "float32", "complex128", "complex64")
@@ -100,7 +100,7 @@ def toeplitz(column: Any, row: Any = None, *, dtype: str | None = None) -> Linea
 
 def _circulant_values(column: np.ndarray, dtype: str) -> list[np.ndarray]:
     n = len(column)
-    left, right = convolved(n, scipy.fft.fft(column.astype(np.clongdouble)) / n)
+    left, right = convolved(n, spectrum_of(column) / n)
     if dtype.startswith("complex"):
         return [*left, *right]
     real = [real_pairs(v) for v in left], [real_pairs(v, inward=False) for v in right]

@@ -12,7 +12,6 @@ long double.
 from __future__ import annotations
 
 import numpy as np
-import scipy.fft
 
 from ...operators import Identity, LinearOperator, block_diag, restrict
 from ...operators.permutation import Permutation
@@ -27,6 +26,7 @@ from .values import (
     scale_columns,
     scale_rows,
     smooth_size,
+    spectrum_of,
 )
 
 
@@ -47,7 +47,7 @@ def rader(p: int, scale: np.longdouble, dtype: str) -> LinearOperator:
     m = p - 1
     powers = _powers(generator(p), p)  # g^r
     back = powers[-np.arange(m) % m]  # g^-s
-    spectrum = scipy.fft.fft(exact_roots(back, p)) * (scale / m)
+    spectrum = spectrum_of(exact_roots(back, p)) * (scale / m)
     spectrum[0] = 1  # the block below has it
     left, right = convolved(m, spectrum)
     one, tail = Identity(1), [Identity(m - 1)] if m > 1 else []
@@ -67,7 +67,7 @@ def bluestein(n: int, scale: np.longdouble, dtype: str) -> LinearOperator:
     kernel = np.zeros(N, np.clongdouble)
     kernel[:n] = chirp.conj()
     kernel[N - n + 1 :] = chirp[:0:-1].conj()
-    left, right = convolved(N, scipy.fft.fft(kernel) * (scale / N))
+    left, right = convolved(N, spectrum_of(kernel) * (scale / N))
     padded = np.zeros(N, np.clongdouble)
     padded[:n] = chirp
     left[0], right[-1] = scale_rows(left[0], padded), scale_columns(right[-1], padded)

@@ -7,7 +7,6 @@ few roundings of double.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -23,6 +22,13 @@ DIRECT = 128  # a prime below is one dense block; from there on a convolution
 def exact_roots(k: np.ndarray, n: int) -> np.ndarray:
     """``exp(-2 pi i k / n)`` in long double."""
     return roots_of_unity(k, n, np.clongdouble)
+
+
+def spectrum_of(values: np.ndarray) -> np.ndarray:
+    """The DFT of a vector in long double."""
+    import scipy.fft
+
+    return scipy.fft.fft(values.astype(np.clongdouble))
 
 
 def is_smooth(n: int) -> bool:
@@ -148,7 +154,3 @@ def _is_identity(member: LinearOperator) -> bool:
     if not isinstance(member, Permutation):
         return False
     return bool((np.asarray(member.index) == np.arange(member.shape[0])).all())
-
-
-def size_of(chain: Sequence[np.ndarray]) -> int:
-    return math.prod(np.delete(chain[0].shape, 2))
