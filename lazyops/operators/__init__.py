@@ -23,6 +23,7 @@ from .fourier import Fourier as Fourier
 from .function import Foreign as Foreign
 from .function import Function as Function
 from .hadamard import Hadamard as Hadamard
+from .hadamard import walsh_order as walsh_order
 from .info import Info as Info
 from .kron import Kron as Kron
 from .kron import kron as kron
