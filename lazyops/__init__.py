@@ -52,8 +52,18 @@ from .rewrite import simplify as simplify
 from .transforms import dct as dct
 from .transforms import dst as dst
 from .transforms import fft as fft
+from .transforms import gabor as gabor
 from .transforms import hadamard as hadamard
 from .transforms import ifft as ifft
+from .transforms import igabor as igabor
+from .transforms import imdct as imdct
+from .transforms import istft as istft
+from .transforms import mdct as mdct
+from .transforms import radon as radon
+from .transforms import resample as resample
+from .transforms import resample_poly as resample_poly
+from .transforms import stft as stft
+from .transforms import zak as zak
 from .versions import show_versions as show_versions
 
 __version__ = "0.1.0"
