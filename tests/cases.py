@@ -180,7 +180,7 @@ CASES = {  # name: (build from asarray, matrix)
         frames_dense(e6, 4, 2, -3, 2, 6, 0, True),
     ),
     "lapped": (lambda f: Lapped(f(sine), 3), lapped_dense(sine, 3)),
-    "weak": (lambda f: Weak(lo.Dense(f(m46))), m46),
+    "weak": (lambda f: Weak(lo.Dense(m46)), m46),
     "real": (lambda f: lo.Dense(f(m46)).real, m46.real),
     "imag": (lambda f: (lo.Dense(f(m46)) @ lo.Dense(f(m64))).imag, (m46 @ m64).imag),
     "assumed": (lambda f: lo.Diagonal(f(e6)).assume(unitary=False), np.diag(e6)),

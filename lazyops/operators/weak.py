@@ -19,6 +19,14 @@ class Weak(LinearOperator):
 
     operator: LinearOperator
 
+    def _check(self):
+        if not _in_double(self.operator):
+            held = ", ".join(sorted(self.operator._law.strong))
+            raise TypeError(
+                f"weak values are held in double precision, {self.operator!r} holds {held}: use it "
+                f"as it is, or give it astype('float64')"
+            )
+
     def _shape(self):
         return self.operator.shape
 
@@ -33,6 +41,10 @@ class Weak(LinearOperator):
         y = yield self.operator.to(like=x, dtype=name), x
         return y
 
+    def _with_operands(self, operands):
+        """Another precision asked for by `astype` is no concern of values that follow `x`."""
+        return super()._with_operands(operands) if all(map(_in_double, operands)) else self
+
     def _adjoint(self, adjoint):
         return Weak(adjoint)
 
@@ -45,3 +57,7 @@ class Weak(LinearOperator):
 
     def _pieces(self):
         yield (self.operator, 0)
+
+
+def _in_double(op: LinearOperator) -> bool:
+    return op._law.strong <= {"float64", "complex128"}

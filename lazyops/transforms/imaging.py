@@ -34,7 +34,8 @@ def radon(
         what is outside its inscribed circle should be zero.  False: the image is surrounded by
         zeros, up to its diagonal (of the square over the longer side), and every pixel is seen.
     dtype : dtype, optional
-        float32 keeps single precision only, half the memory.
+        Of the matrix, float64 or float32 (two thirds of the memory), which then joins with that of
+        `x` as values do.  By default it is held in double and follows the precision of `x`.
 
     Returns
     -------
@@ -70,7 +71,8 @@ def radon(
     if name.kind != "f":
         raise TypeError(f"the dtype of radon is float32 or float64, got {name}")
     rows, columns, detectors = _placed(m, n, circle)
-    return Weak(_matrix(rows, columns, detectors, angles, name))
+    matrix = _matrix(rows, columns, detectors, angles, name)
+    return Weak(matrix) if dtype is None else matrix
 
 
 def _placed(m: int, n: int, circle: bool) -> tuple[np.ndarray, np.ndarray, int]:

@@ -40,8 +40,8 @@ def resample(n: int, m: int) -> LinearOperator:
     Examples
     --------
     >>> import numpy as np, lazyops as lo
-    >>> (lo.resample(4, 8) @ np.array([1., 0., -1., 0.])).round(3)
-    array([ 1.   ,  0.707,  0.   , -0.707, -1.   , -0.707, -0.   ,  0.707])
+    >>> (lo.resample(4, 8) @ np.array([2., 1., 0., 1.])).round(3)
+    array([2.   , 1.707, 1.   , 0.293, 0.   , 0.293, 1.   , 1.707])
     """
     n, m = check_size(n, "n of resample"), check_size(m, "m of resample")
     if n < 1 or m < 1:

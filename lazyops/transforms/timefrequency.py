@@ -119,7 +119,7 @@ def stft(
     >>> import numpy as np, lazyops as lo
     >>> S = lo.stft(12, ("hann", 8), 4)
     >>> abs(S @ np.ones(12)).reshape(8, 4)[0].round(6)
-    array([2., 4., 4., 2.])
+    array([2.5, 4. , 4. , 1.5])
     """
     w = _scaled(as_window(window), scaling, fs)
     layout = _layout(n, w, hop, mfft, fft_mode, phase_shift)
