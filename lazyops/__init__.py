@@ -58,13 +58,23 @@ from .transforms import downsample as downsample
 from .transforms import dst as dst
 from .transforms import fft as fft
 from .transforms import flip as flip
+from .transforms import gabor as gabor
 from .transforms import gradient as gradient
 from .transforms import hadamard as hadamard
 from .transforms import ifft as ifft
+from .transforms import igabor as igabor
+from .transforms import imdct as imdct
+from .transforms import istft as istft
 from .transforms import laplacian as laplacian
+from .transforms import mdct as mdct
 from .transforms import overlap_add as overlap_add
 from .transforms import pad as pad
+from .transforms import radon as radon
+from .transforms import resample as resample
+from .transforms import resample_poly as resample_poly
 from .transforms import roll as roll
+from .transforms import stft as stft
+from .transforms import zak as zak
 from .versions import show_versions as show_versions
 
 __version__ = "0.1.0"

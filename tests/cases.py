@@ -12,7 +12,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 import lazyops as lo
-from lazyops.operators import Extension, Foreign
+from lazyops.operators import Extension, Foreign, Frames, Lapped, Weak
 
 rng = np.random.default_rng(0)
 
@@ -64,6 +64,34 @@ def padded(shape, width, mode):
     return np.stack([np.pad(e.reshape(shape), width, mode).reshape(-1) for e in columns], axis=1)
 
 
+def frames_dense(window, n, hop, first, count, size, shift, periodic=False):
+    """Windowed pieces of a signal, entry by entry from the definition."""
+    y = np.zeros((size, count, n), window.dtype)
+    for p in range(count):
+        for j, weight in enumerate(window):
+            i = first + p * hop + j
+            if periodic or 0 <= i < n:
+                y[(j - shift) % size, p, i % n] += weight
+    return y.reshape(size * count, n)
+
+
+def lapped_dense(window, count):
+    """A column (-reversed(c) - d, a - reversed(b)) for each frame (a, b, c, d)."""
+    N = len(window) // 2
+    h = N // 2
+    y = np.zeros((N, count, N * count))
+    for p in range(count):
+        frame = np.zeros((2 * N, N * count))
+        for j in range(2 * N):
+            if 0 <= p * N - h + j < N * count:
+                alone = (p == 0 and j < N) or (p == count - 1 and j >= N)
+                frame[j, p * N - h + j] = 1.0 if alone else window[j]
+        a, b, c, d = frame.reshape(4, h, -1)
+        y[:h, p], y[h:, p] = -c[::-1] - d, a - b[::-1]
+    return y.reshape(N * count, N * count)
+
+
+sine = np.sin(np.pi / 8 * (np.arange(8) + 0.5))
 d6, e6, v, w, perm = c(6), r(6), c(2, 3, 2, 3), r(1, 4, 6, 1), rng.permutation(6)
 m46, m64, m33, m25 = c(4, 6), r(6, 4), c(3, 3), r(2, 5)
 sparse = scipy.sparse.csr_array(r(6, 9) * (rng.random((6, 9)) < 0.4))
@@ -177,6 +205,13 @@ CASES = {  # name: (build from asarray, matrix)
     "cumulative": (lambda f: lo.cumsum(6), np.tri(6)),
     "cumulative_adjoint": (lambda f: lo.cumsum(6).H, np.tri(6).T),
     "padded": (lambda f: lo.pad((2, 3), (0, 4), "symmetric"), padded((2, 3), (0, 4), "symmetric")),
+    "frames": (lambda f: Frames(f(d6), 9, 4, -3, 4, 8, 2), frames_dense(d6, 9, 4, -3, 4, 8, 2)),
+    "frames_periodic": (
+        lambda f: Frames(f(e6), 4, 2, -3, 2, 6, 0, True),
+        frames_dense(e6, 4, 2, -3, 2, 6, 0, True),
+    ),
+    "lapped": (lambda f: Lapped(f(sine), 3), lapped_dense(sine, 3)),
+    "weak": (lambda f: Weak(lo.Dense(m46)), m46),
     "real": (lambda f: lo.Dense(f(m46)).real, m46.real),
     "imag": (lambda f: (lo.Dense(f(m46)) @ lo.Dense(f(m64))).imag, (m46 @ m64).imag),
     "assumed": (lambda f: lo.Diagonal(f(e6)).assume(unitary=False), np.diag(e6)),
@@ -226,5 +261,8 @@ ALL_LABELS = {  # leaf: how it is written in an expression
         "stencil_corners": "stencil(6x6, -1: -1, 0, 1 + 6 corners)",
         "cumulative": "cumsum(6)",
         "cumulative_adjoint": "cumsum(6).T",
+        "frames": "frames(9, 6, hop=4)",
+        "lapped": "lapped(12, 8)",
+        "weak": "M4x6",
     }.items()
 }

@@ -19,10 +19,12 @@ PUBLIC = {
     "Front", "Function", "Identity", "Info", "KroneckerSparse", "LinearOperator", "Pattern",
     "Permutation", "Product", "Quantization", "QuantizedKroneckerSparse", "Scalar", "Sparse",
     "Sum", "Zero", "aslinearoperator", "block", "block_diag", "canonical", "certificate", "dct",
-    "dst", "explain", "factorize", "fft", "fixed_support", "hadamard", "hstack", "ifft",
-    "inverse", "kron", "kronsum", "load", "may_lack_optimum", "norm", "quantize", "recompress",
-    "refine", "relative_error", "restrict", "same_up_to_scaling", "save", "set_num_threads",
-    "show_versions", "simplify", "trace", "tradeoff", "vstack",
+    "dst", "explain", "factorize", "fft", "fixed_support", "gabor", "hadamard", "hstack",
+    "ifft", "igabor", "imdct", "inverse", "istft", "kron", "kronsum", "load",
+    "may_lack_optimum", "mdct", "norm", "quantize", "radon", "recompress", "refine",
+    "relative_error", "resample", "resample_poly", "restrict", "same_up_to_scaling", "save",
+    "set_num_threads", "show_versions", "simplify", "stft", "trace", "tradeoff", "vstack",
+    "zak",
 }  # fmt: skip
 PUBLIC |= {
     "along_axis", "chunk", "cumsum", "diff", "downsample", "flip", "gradient", "laplacian",

@@ -62,7 +62,7 @@ def _visit(node, below):
                 found[i : i + m.shape[0], j : j + m.shape[1]] = m
                 i, j = i + m.shape[0], j + m.shape[1]
             return found, max(counts)
-        case ops.RealPart() | ops.Assumed():
+        case ops.RealPart() | ops.Assumed() | ops.Weak():
             return matrices[0], counts[0] + 2
     raise NotImplementedError(f"no majorant for {type(node).__name__}")
 

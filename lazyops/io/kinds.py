@@ -22,12 +22,14 @@ from ..operators import (
     Extension,
     Foreign,
     Fourier,
+    Frames,
     Function,
     Hadamard,
     HStack,
     Identity,
     Kron,
     KroneckerSparse,
+    Lapped,
     LinearOperator,
     Permutation,
     Product,
@@ -40,6 +42,7 @@ from ..operators import (
     StencilSum,
     Sum,
     VStack,
+    Weak,
     Zero,
 )
 from ..operators.fourier import NORMS
@@ -69,6 +72,10 @@ def flag(value: Any) -> bool:
 
 def size(value: Any) -> bool:
     return type(value) is int and value >= 0
+
+
+def integer(value: Any) -> bool:
+    return type(value) is int
 
 
 def sizes(value: Any) -> bool:
@@ -147,7 +154,7 @@ def plain(value: Any, allowed: Check) -> Any:
     """The value of a field as files hold it: NumPy's integers and bools as Python's."""
     if allowed is flag:
         return bool(value)
-    if allowed is size:
+    if allowed in (size, integer):
         return int(value)
     if allowed is sizes:
         return tuple([int(n) for n in value])
@@ -235,11 +242,24 @@ KINDS = {
     "Diagonal": Kind(Diagonal, {"values": values(1)}),
     "Extension": Kind(Extension, {"index": index, "n": size}, check_index),
     "Fourier": Kind(Fourier, {"n": size, "inverse": flag, "norm": norm}),
+    "Frames": Kind(
+        Frames,
+        {
+            "window": values(1),
+            **dict.fromkeys(("n", "hop"), size),
+            "first": integer,
+            **dict.fromkeys(("count", "size"), size),
+            "shift": integer,
+            "periodic": flag,
+            "transposed": flag,
+        },
+    ),
     "Hadamard": Kind(Hadamard, {"n": size, "norm": norm}),
     "HStack": Kind(HStack, {"blocks": operators}, one_size(0)),
     "Identity": Kind(Identity, {"n": size}),
     "Kron": Kind(Kron, {"factors": operators}, no_nested("factors", Kron)),
     "KroneckerSparse": Kind(KroneckerSparse, {"stored": values(4), **FLAGS}),
+    "Lapped": Kind(Lapped, {"window": values(1), "count": size, "transposed": flag}),
     "Permutation": Kind(Permutation, {"index": index}),
     "Product": Kind(Product, {"factors": operators}, no_nested("factors", Product)),
     "QuantizedKroneckerSparse": Kind(
@@ -269,6 +289,7 @@ KINDS = {
     "StencilSum": Kind(StencilSum, {"stencils": operators}),
     "Sum": Kind(Sum, {"terms": operators}, no_nested("terms", Sum)),
     "VStack": Kind(VStack, {"blocks": operators}, one_size(1)),
+    "Weak": Kind(Weak, {"operator": operator}),
     "Zero": Kind(Zero, {"size": sizes}),
 }
 NAMES = {kind.cls: name for name, kind in KINDS.items()}

@@ -20,6 +20,7 @@ from .diagonal import Diagonal as Diagonal
 from .explain import explain as explain
 from .facts import Assumed as Assumed
 from .fourier import Fourier as Fourier
+from .frames import Frames as Frames
 from .function import Foreign as Foreign
 from .function import Function as Function
 from .hadamard import Hadamard as Hadamard
@@ -29,6 +30,7 @@ from .kron import Kron as Kron
 from .kron import kron as kron
 from .kron import kronsum as kronsum
 from .kronecker_sparse import KroneckerSparse as KroneckerSparse
+from .lapped import Lapped as Lapped
 from .node import known_partner as known_partner
 from .parts import RealPart as RealPart
 from .permutation import Permutation as Permutation
@@ -54,3 +56,4 @@ from .tree import Ref as Ref
 from .tree import fold as fold
 from .tree import from_records as from_records
 from .tree import to_records as to_records
+from .weak import Weak as Weak
