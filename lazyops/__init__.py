@@ -49,11 +49,22 @@ from .operators import vstack as vstack
 from .pattern import Chain as Chain
 from .pattern import Pattern as Pattern
 from .rewrite import simplify as simplify
+from .transforms import circulant as circulant
+from .transforms import convolution as convolution
 from .transforms import dct as dct
+from .transforms import dctn as dctn
 from .transforms import dst as dst
+from .transforms import dstn as dstn
 from .transforms import fft as fft
+from .transforms import fftn as fftn
 from .transforms import hadamard as hadamard
+from .transforms import hankel as hankel
+from .transforms import hartley as hartley
 from .transforms import ifft as ifft
+from .transforms import ifftn as ifftn
+from .transforms import irfft as irfft
+from .transforms import rfft as rfft
+from .transforms import toeplitz as toeplitz
 from .versions import show_versions as show_versions
 
 __version__ = "0.1.0"

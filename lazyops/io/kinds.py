@@ -15,6 +15,8 @@ from ..kernels.formats import format_named
 from ..operators import (
     Assumed,
     BlockDiag,
+    Circulant,
+    Convolution,
     Cosine,
     Dense,
     Diagonal,
@@ -23,6 +25,8 @@ from ..operators import (
     Fourier,
     Function,
     Hadamard,
+    HalfFourier,
+    Hartley,
     HStack,
     Identity,
     Kron,
@@ -31,6 +35,7 @@ from ..operators import (
     Permutation,
     Product,
     QuantizedKroneckerSparse,
+    RealFourier,
     RealPart,
     Restriction,
     Scalar,
@@ -39,6 +44,7 @@ from ..operators import (
     VStack,
     Zero,
 )
+from ..operators.convolution import METHODS
 from ..operators.fourier import NORMS
 
 Check = Callable[[Any], bool]
@@ -112,6 +118,10 @@ def operators(value: Any) -> bool:
 
 def norm(value: Any) -> bool:
     return value in NORMS
+
+
+def method(value: Any) -> bool:
+    return value in METHODS
 
 
 def kind_of_cosine(value: Any) -> bool:
@@ -208,6 +218,11 @@ FLAGS = {"transposed": flag, "conjugated": flag}
 KINDS = {
     "Assumed": Kind(Assumed, {"operator": operator, "assumed": facts}),
     "BlockDiag": Kind(BlockDiag, {"blocks": operators}),
+    "Circulant": Kind(Circulant, {"column": values(1)}),
+    "Convolution": Kind(
+        Convolution,
+        {"kernel": values(1), "n": size, "start": size, "rows": size, "method": method},
+    ),
     "Cosine": Kind(
         Cosine,
         {"n": size, "sine": flag, "type": kind_of_cosine, "norm": norm, "transposed": flag},
@@ -217,6 +232,10 @@ KINDS = {
     "Extension": Kind(Extension, {"index": index, "n": size}, check_index),
     "Fourier": Kind(Fourier, {"n": size, "inverse": flag, "norm": norm}),
     "Hadamard": Kind(Hadamard, {"n": size, "norm": norm}),
+    "HalfFourier": Kind(
+        HalfFourier, {"n": size, "inverse": flag, "norm": norm, "transposed": flag}
+    ),
+    "Hartley": Kind(Hartley, {"n": size, "norm": norm}),
     "HStack": Kind(HStack, {"blocks": operators}, one_size(0)),
     "Identity": Kind(Identity, {"n": size}),
     "Kron": Kind(Kron, {"factors": operators}, no_nested("factors", Kron)),
@@ -234,6 +253,9 @@ KINDS = {
             **FLAGS,
         },
         coded=lambda fields: FLOATS.get(format_named(fields["format"])),
+    ),
+    "RealFourier": Kind(
+        RealFourier, {"n": size, "inverse": flag, "norm": norm, "transposed": flag}
     ),
     "RealPart": Kind(RealPart, {"operator": operator}),
     "Restriction": Kind(Restriction, {"index": index, "n": size}, check_index),

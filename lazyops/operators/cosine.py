@@ -24,7 +24,7 @@ from .._array import (
     with_complex,
 )
 from .base import LinearOperator
-from .fourier import call, check_norm, columns_of
+from .fourier import by_parts, call, check_norm, columns_of, down_columns
 from .roots import roots_of_unity
 from .scalar import check_size
 
@@ -65,9 +65,7 @@ class Cosine(LinearOperator):
 
         f = scipy.fft.dst if self.sine else scipy.fft.dct
         if not self.transposed:
-            if x.flags.f_contiguous:
-                return f(x.T, self.type, norm=self.norm).T
-            return f(x, self.type, axis=0, norm=self.norm)
+            return down_columns(f, x, type=self.type, norm=self.norm)
         edges, before, after = self._weights
         own = 0.5 if PARTNER[self.type] in (1, 3) else 1.0  # what SciPy gives the edges by itself
         x = x.copy()
@@ -77,13 +75,21 @@ class Cosine(LinearOperator):
         y *= self._factor
         return y
 
+    def _family(self, x):
+        if self.transposed or not is_numpy(x):
+            return None
+        return "dst" if self.sine else "dct", self.type, self.norm
+
+    def _along(self, x, axes):
+        import scipy.fft
+
+        f = scipy.fft.dstn if self.sine else scipy.fft.dctn
+        return f(x, self.type, axes=axes, norm=self.norm)
+
     def _by_fft(self, x: Array) -> Array:
         xp = array_namespace(x)
         if has_complex_values(x):
-            both = self._by_fft(xp.concat([xp.real(x), xp.imag(x)], axis=1))
-            name = with_complex(dtype_name(both.dtype))
-            k = x.shape[1]
-            return cast(both[:, :k], name) + 1j * cast(both[:, k:], name)
+            return by_parts(self._by_fft, x)
         plan = _kernel(self.n, self.sine, PARTNER[self.type] if self.transposed else self.type)
         edges, before, after = self._weights
         pre, post = plan.pre.copy(), plan.post.copy()
