@@ -12,7 +12,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 import lazyops as lo
-from lazyops.operators import Extension, Foreign
+from lazyops.operators import Extension, Foreign, Modulation
 
 rng = np.random.default_rng(0)
 
@@ -187,6 +187,7 @@ CASES = {  # name: (build from asarray, matrix)
         lambda f: lo.convolution(f(e6[:3].copy()), 5, "same", "overlap-add"),
         scipy.linalg.convolution_matrix(e6[:3], 5, "same"),
     ),
+    "modulation": (lambda f: Modulation(6, 5), np.diag(np.exp(-10j * np.pi * np.arange(6) / 6))),
     "toeplitz": (lambda f: lo.toeplitz(f(d6), f(e6)), scipy.linalg.toeplitz(d6, e6)),
     "hankel": (lambda f: lo.hankel(f(e6), f(d6)), scipy.linalg.hankel(e6, d6)),
     "circulant": (lambda f: lo.circulant(f(d6)), scipy.linalg.circulant(d6)),
@@ -244,5 +245,6 @@ ALL_LABELS = {  # leaf: how it is written in an expression
         "hartley": "hartley(6)",
         "convolution": "conv(6)[9x4]",
         "circulant": "circulant(6)",
+        "modulation": "W6^5",
     }.items()
 }

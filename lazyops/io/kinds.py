@@ -32,6 +32,7 @@ from ..operators import (
     Kron,
     KroneckerSparse,
     LinearOperator,
+    Modulation,
     Permutation,
     Product,
     QuantizedKroneckerSparse,
@@ -72,6 +73,10 @@ def flag(value: Any) -> bool:
 
 def size(value: Any) -> bool:
     return type(value) is int and value >= 0
+
+
+def whole(value: Any) -> bool:
+    return type(value) is int
 
 
 def sizes(value: Any) -> bool:
@@ -240,6 +245,7 @@ KINDS = {
     "Identity": Kind(Identity, {"n": size}),
     "Kron": Kind(Kron, {"factors": operators}, no_nested("factors", Kron)),
     "KroneckerSparse": Kind(KroneckerSparse, {"stored": values(4), **FLAGS}),
+    "Modulation": Kind(Modulation, {"n": size, "step": whole}),
     "Permutation": Kind(Permutation, {"index": index}),
     "Product": Kind(Product, {"factors": operators}, no_nested("factors", Product)),
     "QuantizedKroneckerSparse": Kind(

@@ -30,6 +30,7 @@ from .kron import Kron as Kron
 from .kron import kron as kron
 from .kron import kronsum as kronsum
 from .kronecker_sparse import KroneckerSparse as KroneckerSparse
+from .modulation import Modulation as Modulation
 from .node import known_partner as known_partner
 from .parts import RealPart as RealPart
 from .permutation import Permutation as Permutation

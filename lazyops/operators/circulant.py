@@ -12,6 +12,7 @@ from .._array import (
     cast,
     conj,
     dtype_name,
+    is_complex_name,
     is_numpy,
     namespace_of,
     needs_grad,
@@ -50,7 +51,7 @@ class Circulant(LinearOperator):
             return xp.zeros((n, 0), dtype=getattr(xp, name), device=x.device)
         if n <= SMALL:
             return self._matrix(cast(column, name)) @ cast(x, name)
-        if fast_length(n, not name.startswith("complex")) == n:
+        if _cost(n) <= _cost(fast_length(2 * n - 1, not is_complex_name(name))):
             return filtered_columns(x, column, n, self._cache)
         return self._extension(column)._matmat(x)
 
@@ -92,3 +93,16 @@ class Circulant(LinearOperator):
 
     def _label(self):
         return f"circulant({self.shape[0]})"
+
+
+def _cost(n: int) -> float:
+    """Of an FFT of size n by its prime factors, as pocketfft guesses it."""
+    total, left, p = 0.0, n, 2
+    while left > 1:
+        if p * p > left:
+            p = left
+        while left % p == 0:
+            total += p if p <= 5 else 1.1 * p
+            left //= p
+        p += 1
+    return total * n

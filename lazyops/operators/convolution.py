@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from .._array import Array, array_namespace, conj, dtype_name, is_numpy
+from .._array import Array, array_namespace, conj, dtype_name, is_complex_name, is_numpy
 from .base import LinearOperator
 from .node import flop_weight
 from .scalar import check_size
@@ -65,7 +66,7 @@ class Convolution(LinearOperator):
             xp = array_namespace(x)
             return xp.zeros((self.rows, 0), dtype=getattr(xp, name), device=x.device)
         x = in_precision(x, name)
-        method = self.method if self.method != "auto" else self._chosen(x)
+        method = self.method if self.method != "auto" else self._chosen(x, name)
         if method == "direct":
             return self._by_columns(x, kernel) if is_numpy(x) else self._by_shifts(x, kernel)
         if method == "fft":
@@ -136,10 +137,10 @@ class Convolution(LinearOperator):
     # -- which way
 
     def _is_real(self, x: Array) -> bool:
-        return not (self._is_complex or dtype_name(x.dtype).startswith("complex"))
+        return not (self._is_complex or is_complex_name(dtype_name(x.dtype)))
 
-    def _chosen(self, x: Array) -> str:
-        key = ("method", is_numpy(x), self._is_real(x), x.shape[1] > 1)
+    def _chosen(self, x: Array, name: str) -> str:
+        key = ("method", is_numpy(x), name, min(x.shape[1], 16))
         if key not in self._cache:
             self._cache[key] = cheapest(self, *key[1:])
         return self._cache[key]
@@ -176,7 +177,27 @@ def block_length(m: int, n: int, is_real: bool) -> int:
     return fast_length(min(max(8 * m, 256), max(n + m - 1, 2 * m)), is_real)
 
 
-def cheapest(op: Convolution, on_numpy: bool, is_real: bool, batch: bool) -> str:
-    """The method with the least estimated time."""
-    m, n = op.kernel.shape[0], op.n
-    return "direct" if min(m, n) <= 32 else "fft"
+# Nanoseconds, measured by `python benchmarks/transforms.py --costs` (pocketfft, x86-64 at 3 GHz)
+CALL = {"direct": 4e3, "shift": 6e3, "fft": 25e3, "overlap-add": 40e3}
+PER_PRODUCT = {"float32": 0.06, "float64": 0.2, "complex64": 0.2, "complex128": 0.32}
+PER_ROW = {"float32": 7.0, "float64": 7.0, "complex64": 18.0, "complex128": 18.0}  # a dot product
+PER_STEP = {"float32": 0.5, "float64": 0.9, "complex64": 0.7, "complex128": 1.2}  # there and back
+
+
+def cheapest(op: Convolution, on_numpy: bool, name: str, columns: int) -> str:
+    """The method with the least estimated time for a result of dtype `name`."""
+    m, n, is_real = op.kernel.shape[0], op.n, not is_complex_name(name)
+    name = name if name in PER_STEP else "float64"
+    steps = lambda length: PER_STEP[name] * length * math.log2(max(length, 2))
+    long = steps(op._length(is_real))
+    times = {"fft": CALL["fft"] + columns * long}
+    if on_numpy:
+        row = PER_ROW[name] + PER_PRODUCT[name] * min(m, n) + (3 if columns > 1 else 0)
+        times["direct"] = columns * (CALL["direct"] + row * op.rows)
+    else:
+        times["direct"] = m * (CALL["shift"] + 2 * columns * op.rows)
+    if 8 * m < n:
+        length = block_length(m, n, is_real)
+        blocks = -(-n // (length - m + 1))
+        times["overlap-add"] = CALL["overlap-add"] + columns * (blocks * steps(length) + 3 * n)
+    return min(times, key=times.__getitem__)

@@ -20,12 +20,11 @@ from .._array import (
     dtype_name,
     has_complex_values,
     is_numpy,
-    namespace_of,
     with_complex,
 )
 from .base import LinearOperator
 from .fourier import by_parts, call, check_norm, columns_of, down_columns
-from .roots import roots_of_unity
+from .roots import column_on, roots_of_unity
 from .scalar import check_size
 
 PARTNER = {1: 1, 2: 3, 3: 2, 4: 4}  # the type of the transpose
@@ -99,18 +98,10 @@ class Cosine(LinearOperator):
         if self.sine:
             post *= 1j  # the part wanted is minus the imaginary one: Re(i z) = -Im(z)
         name = with_complex(dtype_name(x.dtype))
-        z = cast(x, name) * self._on(x, "pre", pre, name)
+        z = cast(x, name) * column_on(x, pre, name, self._cache, "pre")
         z = columns_of(z, self.n, plan.into, plan.length - self.n - plan.into)
         z = xp.fft.fft(z, axis=0)[plan.out : plan.out + self.n, :]
-        return xp.real(z * self._on(x, "post", post, name))
-
-    def _on(self, x: Array, which: str, values: np.ndarray, name: str) -> Array:
-        """Phases as a column where `x` lives, kept."""
-        key = (which, array_namespace(x), str(x.device), name)
-        if key not in self._cache:
-            column = values.astype(name).reshape(-1, 1)
-            self._cache[key] = namespace_of(x).asarray(column, device=x.device)
-        return self._cache[key]
+        return xp.real(z * column_on(x, post, name, self._cache, "post"))
 
     @property
     def _weights(self) -> tuple[list[int], float, float]:

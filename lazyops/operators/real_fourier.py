@@ -14,11 +14,11 @@ from .._array import (
     dtype_name,
     has_complex_values,
     is_numpy,
-    namespace_of,
     with_complex,
 )
 from .base import LinearOperator
 from .fourier import SWAPPED, by_parts, call, check_norm, complex_for_fft, down_columns, fft_of
+from .roots import column_on
 from .scalar import check_size
 
 
@@ -130,12 +130,9 @@ class RealFourier(LinearOperator):
             z = z.copy(order="K")
             z[1:last] *= weight
             return z
-        key = (weight, array_namespace(z), str(z.device), dtype_name(z.dtype))
-        if key not in self._cache:
-            column = np.ones((z.shape[0], 1), key[3])
-            column[1:last] = weight
-            self._cache[key] = namespace_of(z).asarray(column, device=z.device)
-        return z * self._cache[key]
+        weights = np.ones(z.shape[0])
+        weights[1:last] = weight
+        return z * column_on(z, weights, dtype_name(z.dtype), self._cache, weight)
 
     def _adjoint(self):
         return RealFourier(self.n, self.inverse, self.norm, not self.transposed)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+
+from .._array import Array, array_namespace, is_numpy, namespace_of
 
 
 def roots_of_unity(k: np.ndarray, n: int) -> np.ndarray:
@@ -28,3 +32,13 @@ def roots_of_unity(k: np.ndarray, n: int) -> np.ndarray:
     real = np.where(upright, far, near) * np.where(np.isin(eighth, (2, 3, 4, 5)), -1.0, 1.0)
     imag = np.where(upright, near, far) * np.where(eighth < 4, -1.0, 1.0)
     return (real + 0.0) + 1j * (imag + 0.0)  # no -0
+
+
+def column_on(x: Array, host: np.ndarray, name: str, cache: dict[Any, Any], which: Any) -> Array:
+    """Constants as a column of dtype `name` where `x` lives; kept in `cache` under `which`."""
+    key = (which, array_namespace(x), str(x.device), name)
+    if key not in cache:
+        column = host.astype(name).reshape(-1, 1)
+        moved = column if is_numpy(x) else namespace_of(x).asarray(column, device=x.device)
+        cache[key] = moved
+    return cache[key]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..operators import LinearOperator
-from . import blocks, engine, fusion, structural, transforms
+from . import blocks, convolution, engine, fusion, structural, transforms
 from .engine import Rule as Rule
 from .engine import Rules as Rules
 
-DEFAULT_RULES = structural.RULES + fusion.RULES + blocks.RULES + transforms.RULES
+DEFAULT_RULES = (
+    structural.RULES + fusion.RULES + blocks.RULES + transforms.RULES + convolution.RULES
+)
 
 
 def simplify(
