@@ -66,6 +66,7 @@ sparse = scipy.sparse.csr_array(r(6, 9) * (rng.random((6, 9)) < 0.4))
 sparse_complex = scipy.sparse.csc_array(sparse * (1 + 2j))
 index = np.array([3, 0, 0, 5, -1])
 eye = np.eye(6)
+s3 = 1j * np.sqrt(0.75)  # the sixth roots of one are +-1/2 +- s3, and +-1
 
 
 def function(f):
@@ -187,7 +188,10 @@ CASES = {  # name: (build from asarray, matrix)
         lambda f: lo.convolution(f(e6[:3].copy()), 5, "same", "overlap-add"),
         scipy.linalg.convolution_matrix(e6[:3], 5, "same"),
     ),
-    "modulation": (lambda f: Modulation(6, 5), np.diag(np.exp(-10j * np.pi * np.arange(6) / 6))),
+    "modulation": (
+        lambda f: Modulation(6, 5),
+        np.diag([1, 0.5 + s3, -0.5 + s3, -1, -0.5 - s3, 0.5 - s3]),
+    ),
     "toeplitz": (lambda f: lo.toeplitz(f(d6), f(e6)), scipy.linalg.toeplitz(d6, e6)),
     "hankel": (lambda f: lo.hankel(f(e6), f(d6)), scipy.linalg.hankel(e6, d6)),
     "circulant": (lambda f: lo.circulant(f(d6)), scipy.linalg.circulant(d6)),

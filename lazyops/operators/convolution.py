@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -80,10 +81,10 @@ class Convolution(LinearOperator):
         m, n = kernel.shape[0], self.n
         valid = self.start == min(m, n) - 1 and self.rows == abs(m - n) + 1
         window = slice(None) if valid else slice(self.start, self.start + self.rows)
-        mode = "valid" if valid else "full"
+        mode: Literal["valid", "full"] = "valid" if valid else "full"
         if x.shape[1] == 1:
             return np.convolve(x[:, 0], kernel, mode)[window][:, None]
-        order = "C" if x.flags.c_contiguous else "F"
+        order: Literal["C", "F"] = "C" if x.flags.c_contiguous else "F"
         y = np.empty((self.rows, x.shape[1]), np.result_type(x, kernel), order)
         for i in range(x.shape[1]):
             y[:, i] = np.convolve(x[:, i], kernel, mode)[window]
