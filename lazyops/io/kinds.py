@@ -15,6 +15,8 @@ from ..kernels.formats import format_named
 from ..operators import (
     Assumed,
     BlockDiag,
+    Circulant,
+    Convolution,
     Cosine,
     Cumulative,
     Dense,
@@ -25,15 +27,19 @@ from ..operators import (
     Frames,
     Function,
     Hadamard,
+    HalfFourier,
+    Hartley,
     HStack,
     Identity,
     Kron,
     KroneckerSparse,
     Lapped,
     LinearOperator,
+    Modulation,
     Permutation,
     Product,
     QuantizedKroneckerSparse,
+    RealFourier,
     RealPart,
     Restriction,
     Scalar,
@@ -45,6 +51,7 @@ from ..operators import (
     Weak,
     Zero,
 )
+from ..operators.convolution import METHODS
 from ..operators.fourier import NORMS
 
 Check = Callable[[Any], bool]
@@ -122,6 +129,10 @@ def operators(value: Any) -> bool:
 
 def norm(value: Any) -> bool:
     return value in NORMS
+
+
+def method(value: Any) -> bool:
+    return value in METHODS
 
 
 def kind_of_cosine(value: Any) -> bool:
@@ -233,6 +244,11 @@ FLAGS = {"transposed": flag, "conjugated": flag}
 KINDS = {
     "Assumed": Kind(Assumed, {"operator": operator, "assumed": facts}),
     "BlockDiag": Kind(BlockDiag, {"blocks": operators}),
+    "Circulant": Kind(Circulant, {"column": values(1)}),
+    "Convolution": Kind(
+        Convolution,
+        {"kernel": values(1), "n": size, "start": size, "rows": size, "method": method},
+    ),
     "Cosine": Kind(
         Cosine,
         {"n": size, "sine": flag, "type": kind_of_cosine, "norm": norm, "transposed": flag},
@@ -255,11 +271,16 @@ KINDS = {
         },
     ),
     "Hadamard": Kind(Hadamard, {"n": size, "norm": norm}),
+    "HalfFourier": Kind(
+        HalfFourier, {"n": size, "inverse": flag, "norm": norm, "transposed": flag}
+    ),
+    "Hartley": Kind(Hartley, {"n": size, "norm": norm}),
     "HStack": Kind(HStack, {"blocks": operators}, one_size(0)),
     "Identity": Kind(Identity, {"n": size}),
     "Kron": Kind(Kron, {"factors": operators}, no_nested("factors", Kron)),
     "KroneckerSparse": Kind(KroneckerSparse, {"stored": values(4), **FLAGS}),
     "Lapped": Kind(Lapped, {"window": values(1), "count": size, "transposed": flag}),
+    "Modulation": Kind(Modulation, {"n": size, "step": integer}),
     "Permutation": Kind(Permutation, {"index": index}),
     "Product": Kind(Product, {"factors": operators}, no_nested("factors", Product)),
     "QuantizedKroneckerSparse": Kind(
@@ -274,6 +295,9 @@ KINDS = {
         },
         coded=lambda fields: FLOATS.get(format_named(fields["format"])),
     ),
+    "RealFourier": Kind(
+        RealFourier, {"n": size, "inverse": flag, "norm": norm, "transposed": flag}
+    ),
     "RealPart": Kind(RealPart, {"operator": operator}),
     "Restriction": Kind(Restriction, {"index": index, "n": size}, check_index),
     "Scalar": Kind(Scalar, {"n": size, "alpha": number}),
@@ -284,7 +308,7 @@ KINDS = {
     ),
     "Stencil": Kind(
         Stencil,
-        {"rows": size, "columns": size, "first": whole, "weights": weights, "corners": corners},
+        {"rows": size, "columns": size, "first": integer, "weights": weights, "corners": corners},
     ),
     "StencilSum": Kind(StencilSum, {"stencils": operators}),
     "Sum": Kind(Sum, {"terms": operators}, no_nested("terms", Sum)),
