@@ -54,6 +54,8 @@ from .transforms import dst as dst
 from .transforms import fft as fft
 from .transforms import hadamard as hadamard
 from .transforms import ifft as ifft
+from .transforms import iwavelet as iwavelet
+from .transforms import wavelet as wavelet
 from .versions import show_versions as show_versions
 
 __version__ = "0.1.0"

@@ -17,12 +17,12 @@ CLONE = pathlib.Path(__file__).parent.parent
 PUBLIC = {
     "Certificate", "Chain", "Dense", "Diagonal", "Factorization", "FixedSupport", "FloatFormat",
     "Front", "Function", "Identity", "Info", "KroneckerSparse", "LinearOperator", "Pattern",
-    "Permutation", "Product", "Quantization", "QuantizedKroneckerSparse", "Scalar", "Sparse",
-    "Sum", "Zero", "aslinearoperator", "block", "block_diag", "canonical", "certificate", "dct",
-    "dst", "explain", "factorize", "fft", "fixed_support", "hadamard", "hstack", "ifft",
-    "inverse", "kron", "kronsum", "load", "may_lack_optimum", "norm", "quantize", "recompress",
+    "Permutation", "Product", "Quantization", "QuantizedKroneckerSparse", "Scalar", "Sparse", "Sum",
+    "Zero", "aslinearoperator", "block", "block_diag", "canonical", "certificate", "dct", "dst",
+    "explain", "factorize", "fft", "fixed_support", "hadamard", "hstack", "ifft", "inverse",
+    "iwavelet", "kron", "kronsum", "load", "may_lack_optimum", "norm", "quantize", "recompress",
     "refine", "relative_error", "restrict", "same_up_to_scaling", "save", "set_num_threads",
-    "show_versions", "simplify", "trace", "tradeoff", "vstack",
+    "show_versions", "simplify", "trace", "tradeoff", "vstack", "wavelet",
 }  # fmt: skip
 
 

@@ -85,6 +85,14 @@ EXAMPLES = [  # rule: before, after
     ("hadamard_hadamard", lo.hadamard(4) @ lo.hadamard(4, "forward"), "I4"),
     ("cosine_cosine", lo.dct(5, 3) @ lo.dct(5), "10*I5"),
     ("cosine_cosine", lo.dst(5, 1, "forward") @ lo.dst(5, 1), "I5"),
+    ("wavelet_wavelet", lo.iwavelet(9, "db2", 1, "smooth") @ lo.wavelet(9, "db2", 1), "I9"),
+    ("wavelet_wavelet", lo.wavelet((4, 3), "haar", 1).H @ lo.iwavelet((4, 3), "haar", 1).H, "I12"),
+    ("wavelet_wavelet", lo.wavelet(9, "db2", 1, "zero").H @ lo.wavelet(9, "db2", 1, "zero"), "I9"),
+    (
+        "wavelet_wavelet",
+        lo.wavelet(8, "db2", 1, "periodization") @ lo.iwavelet(8, "db2", 1, "periodization"),
+        "I8",
+    ),
     ("kron_of_identities", lo.kron(I(2), I(3), m4, I(1)), "kron(I6, M4)"),
     ("block_diag_of_identities", lo.block_diag([I(2), I(3), m4]), "block_diag([I5, M4])"),
 ]

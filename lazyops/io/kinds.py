@@ -37,14 +37,17 @@ from ..operators import (
     Sparse,
     Sum,
     VStack,
+    Wavelet,
     Zero,
 )
+from ..operators.boundary import MODES
 from ..operators.fourier import NORMS
 
 Check = Callable[[Any], bool]
 Fields = dict[str, Any]
 
 MAX_BITS = 1024  # of a size: nested kron would otherwise build integers without end
+MAX_AXES, MAX_LEVEL, MAX_TAPS, MAX_NAME = 16, 256, 4096, 64  # of a wavelet transform
 
 
 class Kind(NamedTuple):
@@ -118,6 +121,29 @@ def kind_of_cosine(value: Any) -> bool:
     return type(value) is int and 1 <= value <= 4
 
 
+def axes(value: Any) -> bool:
+    return type(value) is tuple and 0 < len(value) <= MAX_AXES and all(map(size, value))
+
+
+def level(value: Any) -> bool:
+    return size(value) and value <= MAX_LEVEL
+
+
+def bank(value: Any) -> bool:
+    """Four filters, as tuples of floats; what lengths they may have is checked by the class."""
+    return type(value) is tuple and all(
+        type(f) is tuple and len(f) <= MAX_TAPS and all(type(v) is float for v in f) for f in value
+    )
+
+
+def mode(value: Any) -> bool:
+    return value in MODES
+
+
+def text(value: Any) -> bool:
+    return type(value) is str and len(value) <= MAX_NAME
+
+
 def facts(value: Any) -> bool:
     if type(value) is not tuple or not all(type(v) is tuple and len(v) == 2 for v in value):
         return False
@@ -129,7 +155,7 @@ def plain(value: Any, allowed: Check) -> Any:
     """The value of a field as files hold it: NumPy's integers and bools as Python's."""
     if allowed is flag:
         return bool(value)
-    if allowed is size:
+    if allowed in (size, level):
         return int(value)
     if allowed is sizes:
         return tuple([int(n) for n in value])
@@ -245,6 +271,18 @@ KINDS = {
     ),
     "Sum": Kind(Sum, {"terms": operators}, no_nested("terms", Sum)),
     "VStack": Kind(VStack, {"blocks": operators}, one_size(1)),
+    "Wavelet": Kind(
+        Wavelet,
+        {
+            "sizes": axes,
+            "bank": bank,
+            "level": level,
+            "mode": mode,
+            "inverse": flag,
+            "transposed": flag,
+            "name": text,
+        },
+    ),
     "Zero": Kind(Zero, {"size": sizes}),
 }
 NAMES = {kind.cls: name for name, kind in KINDS.items()}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..operators import LinearOperator
-from . import blocks, engine, fusion, structural, transforms
+from . import blocks, engine, fusion, structural, transforms, wavelet
 from .engine import Rule as Rule
 from .engine import Rules as Rules
 
-DEFAULT_RULES = structural.RULES + fusion.RULES + blocks.RULES + transforms.RULES
+DEFAULT_RULES = structural.RULES + fusion.RULES + blocks.RULES + transforms.RULES + wavelet.RULES
 
 
 def simplify(

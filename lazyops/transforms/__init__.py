@@ -5,3 +5,5 @@ from .named import dst as dst
 from .named import fft as fft
 from .named import hadamard as hadamard
 from .named import ifft as ifft
+from .wavelet import iwavelet as iwavelet
+from .wavelet import wavelet as wavelet
