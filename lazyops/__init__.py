@@ -74,6 +74,7 @@ from .transforms import igabor as igabor
 from .transforms import imdct as imdct
 from .transforms import irfft as irfft
 from .transforms import istft as istft
+from .transforms import iwavelet as iwavelet
 from .transforms import laplacian as laplacian
 from .transforms import mdct as mdct
 from .transforms import overlap_add as overlap_add
@@ -85,6 +86,7 @@ from .transforms import rfft as rfft
 from .transforms import roll as roll
 from .transforms import stft as stft
 from .transforms import toeplitz as toeplitz
+from .transforms import wavelet as wavelet
 from .transforms import zak as zak
 from .versions import show_versions as show_versions
 

@@ -5,7 +5,10 @@ A new kind adds its line here; `test_contract.py` fails for a kind without one.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import pywt
 import scipy.fft
 import scipy.linalg
 import scipy.sparse
@@ -104,6 +107,14 @@ def cas(n):
     """cos + sin of the angles of a DFT."""
     F = scipy.fft.fft(np.eye(n), axis=0)
     return F.real - F.imag
+
+
+def wavelet_dense(decompose, shape):
+    """The matrix of a function of PyWavelets, column by column."""
+    units = np.eye(math.prod(shape)).reshape(-1, *shape)
+    if len(shape) == 1:
+        return np.stack([np.concatenate(decompose(e)) for e in units], axis=1)
+    return np.stack([pywt.ravel_coeffs(decompose(e))[0] for e in units], axis=1)
 
 
 d6, e6, v, w, perm = c(6), r(6), c(2, 3, 2, 3), r(1, 4, 6, 1), rng.permutation(6)
@@ -263,6 +274,18 @@ CASES = {  # name: (build from asarray, matrix)
     "toeplitz": (lambda f: lo.toeplitz(f(d6), f(e6)), scipy.linalg.toeplitz(d6, e6)),
     "hankel": (lambda f: lo.hankel(f(e6), f(d6)), scipy.linalg.hankel(e6, d6)),
     "circulant": (lambda f: lo.circulant(f(d6)), scipy.linalg.circulant(d6)),
+    "wavelet": (
+        lambda f: lo.wavelet(12, "db2", 2),
+        wavelet_dense(lambda e: pywt.wavedec(e, "db2", "symmetric", 2), (12,)),
+    ),
+    "wavelet_turned": (
+        lambda f: lo.wavelet((4, 3), "haar", 1, "periodization").H,
+        wavelet_dense(lambda e: pywt.wavedecn(e, "haar", "periodization", 1), (4, 3)).T,
+    ),
+    "iwavelet": (  # with "zero", of an orthogonal wavelet, the transpose
+        lambda f: lo.iwavelet(9, "db2", 1, "zero"),
+        wavelet_dense(lambda e: pywt.wavedec(e, "db2", "zero", 1), (9,)).T,
+    ),
     "real": (lambda f: lo.Dense(f(m46)).real, m46.real),
     "imag": (lambda f: (lo.Dense(f(m46)) @ lo.Dense(f(m64))).imag, (m46 @ m64).imag),
     "assumed": (lambda f: lo.Diagonal(f(e6)).assume(unitary=False), np.diag(e6)),
@@ -325,5 +348,8 @@ ALL_LABELS = {  # leaf: how it is written in an expression
         "convolution": "conv(6)[9x4]",
         "circulant": "circulant(6)",
         "modulation": "W6^5",
+        "wavelet": "wavelet(12, 'db2', level=2, mode='symmetric')",
+        "wavelet_turned": "wavelet((4, 3), 'haar', level=1, mode='periodization').T",
+        "iwavelet": "iwavelet(9, 'db2', level=1, mode='zero')",
     }.items()
 }

@@ -150,6 +150,14 @@ EXAMPLES = [  # rule: before, after
     ("scalar_convolution", 2j * conv, "conv(3)[7x5]"),
     ("convolution_plus_convolution", conv + lo.convolution(c(3), 5), "conv(3)[7x5]"),
     ("kron_of_hadamards", lo.kron(lo.hadamard(2), lo.hadamard(4), m4), "kron(hadamard(8), M4)"),
+    ("wavelet_wavelet", lo.iwavelet(9, "db2", 1, "smooth") @ lo.wavelet(9, "db2", 1), "I9"),
+    ("wavelet_wavelet", lo.wavelet((4, 3), "haar", 1).H @ lo.iwavelet((4, 3), "haar", 1).H, "I12"),
+    ("wavelet_wavelet", lo.wavelet(9, "db2", 1, "zero").H @ lo.wavelet(9, "db2", 1, "zero"), "I9"),
+    (
+        "wavelet_wavelet",
+        lo.wavelet(8, "db2", 1, "periodization") @ lo.iwavelet(8, "db2", 1, "periodization"),
+        "I8",
+    ),
     ("kron_of_identities", lo.kron(I(2), I(3), m4, I(1)), "kron(I6, M4)"),
     ("block_diag_of_identities", lo.block_diag([I(2), I(3), m4]), "block_diag([I5, M4])"),
 ]

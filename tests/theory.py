@@ -25,6 +25,8 @@ def majorant(op):
 
 def _visit(node, below):
     if not below:
+        if isinstance(node, ops.Wavelet):
+            return _wavelet(node)
         dense = np.abs(to_numpy(node.to_dense()).astype(np.complex128))
         if isinstance(node, (ops.Cosine, ops.Hartley, ops.RealFourier)):
             dense = np.full(node.shape, dense.max())  # a part of an FFT, all as large
@@ -67,6 +69,14 @@ def _visit(node, below):
         case ops.RealPart() | ops.Assumed() | ops.Weak():
             return matrices[0], counts[0] + 2
     raise NotImplementedError(f"no majorant for {type(node).__name__}")
+
+
+def _wavelet(node):
+    """Levels one after the other: no entry of |L_1| ... |L_r| is larger than the sums of |filter|,
+    for ends that repeat entries as they are; a dot product has no more terms than an axis."""
+    steps = node.level * len(node.sizes)
+    largest = max(np.abs(f).sum() for f in node.bank) ** steps
+    return np.full(node.shape, largest), steps * (max(node.sizes) + 2 * len(node.bank[0]) + 2)
 
 
 def gamma(k, dtype):

@@ -48,9 +48,11 @@ from ..operators import (
     StencilSum,
     Sum,
     VStack,
+    Wavelet,
     Weak,
     Zero,
 )
+from ..operators.boundary import MODES
 from ..operators.convolution import METHODS
 from ..operators.fourier import NORMS
 
@@ -58,6 +60,7 @@ Check = Callable[[Any], bool]
 Fields = dict[str, Any]
 
 MAX_BITS = 1024  # of a size: nested kron would otherwise build integers without end
+MAX_AXES, MAX_LEVEL, MAX_TAPS, MAX_NAME = 16, 256, 4096, 64  # of a wavelet transform
 
 
 class Kind(NamedTuple):
@@ -139,10 +142,6 @@ def kind_of_cosine(value: Any) -> bool:
     return type(value) is int and 1 <= value <= 4
 
 
-def whole(value: Any) -> bool:
-    return type(value) is int
-
-
 def weights(value: Any) -> bool:
     return type(value) is tuple and len(value) > 0 and all(type(w) is float for w in value)
 
@@ -152,6 +151,29 @@ def corners(value: Any) -> bool:
         type(c) is tuple and len(c) == 3 and size(c[0]) and size(c[1]) and type(c[2]) is float
         for c in value
     )
+
+
+def axes(value: Any) -> bool:
+    return type(value) is tuple and 0 < len(value) <= MAX_AXES and all(map(size, value))
+
+
+def level(value: Any) -> bool:
+    return size(value) and value <= MAX_LEVEL
+
+
+def bank(value: Any) -> bool:
+    """Four filters, as tuples of floats; what lengths they may have is checked by the class."""
+    return type(value) is tuple and all(
+        type(f) is tuple and len(f) <= MAX_TAPS and all(type(v) is float for v in f) for f in value
+    )
+
+
+def mode(value: Any) -> bool:
+    return value in MODES
+
+
+def text(value: Any) -> bool:
+    return type(value) is str and len(value) <= MAX_NAME
 
 
 def facts(value: Any) -> bool:
@@ -166,6 +188,7 @@ def plain(value: Any, allowed: Check) -> Any:
     if allowed is flag:
         return bool(value)
     if allowed in (size, integer):
+    if allowed in (size, level):
         return int(value)
     if allowed is sizes:
         return tuple([int(n) for n in value])
@@ -314,6 +337,18 @@ KINDS = {
     "Sum": Kind(Sum, {"terms": operators}, no_nested("terms", Sum)),
     "VStack": Kind(VStack, {"blocks": operators}, one_size(1)),
     "Weak": Kind(Weak, {"operator": operator}),
+    "Wavelet": Kind(
+        Wavelet,
+        {
+            "sizes": axes,
+            "bank": bank,
+            "level": level,
+            "mode": mode,
+            "inverse": flag,
+            "transposed": flag,
+            "name": text,
+        },
+    ),
     "Zero": Kind(Zero, {"size": sizes}),
 }
 NAMES = {kind.cls: name for name, kind in KINDS.items()}

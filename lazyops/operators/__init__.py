@@ -62,4 +62,5 @@ from .tree import Ref as Ref
 from .tree import fold as fold
 from .tree import from_records as from_records
 from .tree import to_records as to_records
+from .wavelet import Wavelet as Wavelet
 from .weak import Weak as Weak

@@ -37,3 +37,5 @@ from .shifts import pad as pad
 from .shifts import roll as roll
 from .timefrequency import istft as istft
 from .timefrequency import stft as stft
+from .wavelet import iwavelet as iwavelet
+from .wavelet import wavelet as wavelet
