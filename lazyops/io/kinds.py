@@ -187,8 +187,7 @@ def plain(value: Any, allowed: Check) -> Any:
     """The value of a field as files hold it: NumPy's integers and bools as Python's."""
     if allowed is flag:
         return bool(value)
-    if allowed in (size, integer):
-    if allowed in (size, level):
+    if allowed in (size, integer, level):
         return int(value)
     if allowed is sizes:
         return tuple([int(n) for n in value])
