@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 
 import numpy as np
+import nvrtc
 import pytest
 from emulated import COMPILER, Emulator, compiled, named
 from theory import gamma
@@ -436,3 +437,46 @@ def test_without_cupy_it_says_so():
         pytest.skip(f"CuPy {cupy.__version__} is installed")
     assert cuda.missing().startswith("CuPy is not installed (pip install 'lazyops[cupy]')")
     assert "CUDA device" in cuda.stages_obstacle([], np.ones((2, 1)))
+
+
+def default_variants():
+    """What plans of usual products take: each kernel that a user would wait for."""
+    found = {}
+    for dtype in ("float32", "complex64", "bfloat16", "float64", "complex128"):
+        for n, columns, along in ((1024, 4096, True), (4096, 64, True), (4096, 512, False)):
+            layout = Layout(columns, along, 16)
+            runs = plan_runs(
+                list(Chain.square_dyadic(n))[::-1], columns, dtype, along_columns=along
+            )
+            for c in runs:
+                held = [Held(None, dtype, p, packed=True) for p in c.patterns]
+                if c.tile_n:
+                    launch = launches.chain_launch(held, layout, dtype, c.tile_n, c.tile_k)
+                else:
+                    held = Held(None, dtype, c.patterns[0])
+                    launch = launches.one_factor(held, layout, dtype)
+                found[launch.variant] = None
+        for pattern, columns in (((1, 64, 64, 64), 512), ((64, 64, 64, 1), 4), ((8, 4, 4, 8), 64)):
+            for along in (True, False):
+                held = Held(None, dtype, Pattern(*pattern))
+                launch = launches.one_factor(held, Layout(columns, along, 16), dtype)
+                found[launch.variant] = None
+    return list(found)
+
+
+@pytest.mark.skipif(nvrtc.library() is None, reason="nvidia-cuda-nvrtc is not installed")
+def test_default_variants_compile_without_spills():
+    """By the compiler that a device's machine has, with CuPy's options; registers hold all."""
+    for variant in default_variants():
+        registers, stack = nvrtc.resources(nvrtc.cubin(text(variant)))
+        assert stack == 0, f"{registers} registers and {stack} bytes spilled: {variant}"
+
+
+@pytest.mark.skipif(nvrtc.library() is None, reason="nvidia-cuda-nvrtc is not installed")
+@pytest.mark.parametrize("arch", ["sm_80", "sm_100"])
+def test_other_devices_and_gradients_compile(arch):
+    held = [Held(None, "float32", Pattern(*p)) for p in butterfly(1024, 4)[::-1]]
+    layout = Layout(4096, True, 16)
+    launch = launches.gradient_launch(held, layout, "float32", 4, 1, [None] * 5, 8)
+    for variant in (launch.variant, *default_variants()[:3]):
+        nvrtc.cubin(text(variant), arch)

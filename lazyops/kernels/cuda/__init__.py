@@ -17,7 +17,15 @@ from . import machine as _machine
 from .plan import DevicePlan, make_plan
 from .plan import obstacle as _obstacle
 
-__all__ = ["DeviceChain", "DevicePlan", "ks_matmat", "missing", "obstacle", "plan", "stages_obstacle"]
+__all__ = [
+    "DeviceChain",
+    "DevicePlan",
+    "ks_matmat",
+    "missing",
+    "obstacle",
+    "plan",
+    "stages_obstacle",
+]
 
 missing = _machine.missing
 ALIGNED = 16
