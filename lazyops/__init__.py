@@ -63,6 +63,8 @@ from .transforms import hartley as hartley
 from .transforms import ifft as ifft
 from .transforms import ifftn as ifftn
 from .transforms import irfft as irfft
+from .transforms import nudft as nudft
+from .transforms import nufft as nufft
 from .transforms import rfft as rfft
 from .transforms import toeplitz as toeplitz
 from .versions import show_versions as show_versions

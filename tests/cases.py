@@ -192,6 +192,8 @@ CASES = {  # name: (build from asarray, matrix)
         lambda f: Modulation(6, 5),
         np.diag([1, 0.5 + s3, -0.5 + s3, -1, -0.5 - s3, 0.5 - s3]),
     ),
+    "nudft": (lambda f: lo.nudft(e6, 4), np.exp(-1j * np.outer(e6, [-2, -1, 0, 1]))),
+    "nudft_3": (lambda f: lo.nudft(e6, d6.real, 3), np.exp(1j * np.outer(d6.real, e6))),
     "toeplitz": (lambda f: lo.toeplitz(f(d6), f(e6)), scipy.linalg.toeplitz(d6, e6)),
     "hankel": (lambda f: lo.hankel(f(e6), f(d6)), scipy.linalg.hankel(e6, d6)),
     "circulant": (lambda f: lo.circulant(f(d6)), scipy.linalg.circulant(d6)),
@@ -250,5 +252,6 @@ ALL_LABELS = {  # leaf: how it is written in an expression
         "convolution": "conv(6)[9x4]",
         "circulant": "circulant(6)",
         "modulation": "W6^5",
+        "nudft": "nudft[6x4]",
     }.items()
 }

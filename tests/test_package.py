@@ -21,9 +21,9 @@ PUBLIC = {
     "Zero", "aslinearoperator", "block", "block_diag", "canonical", "certificate", "circulant",
     "convolution", "dct", "dctn", "dst", "dstn", "explain", "factorize", "fft", "fftn",
     "fixed_support", "hadamard", "hankel", "hartley", "hstack", "ifft", "ifftn", "inverse", "irfft",
-    "kron", "kronsum", "load", "may_lack_optimum", "norm", "quantize", "recompress", "refine",
-    "relative_error", "restrict", "rfft", "same_up_to_scaling", "save", "set_num_threads",
-    "show_versions", "simplify", "toeplitz", "trace", "tradeoff", "vstack",
+    "kron", "kronsum", "load", "may_lack_optimum", "norm", "nudft", "nufft", "quantize",
+    "recompress", "refine", "relative_error", "restrict", "rfft", "same_up_to_scaling", "save",
+    "set_num_threads", "show_versions", "simplify", "toeplitz", "trace", "tradeoff", "vstack",
 }  # fmt: skip
 
 

@@ -32,6 +32,7 @@ from .kron import kronsum as kronsum
 from .kronecker_sparse import KroneckerSparse as KroneckerSparse
 from .modulation import Modulation as Modulation
 from .node import known_partner as known_partner
+from .nonuniform import Nonuniform as Nonuniform
 from .parts import RealPart as RealPart
 from .permutation import Permutation as Permutation
 from .quantities import inverse as inverse

@@ -16,3 +16,5 @@ from .named import dst as dst
 from .named import fft as fft
 from .named import hadamard as hadamard
 from .named import ifft as ifft
+from .nonuniform import nudft as nudft
+from .nonuniform import nufft as nufft
