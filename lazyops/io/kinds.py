@@ -18,11 +18,13 @@ from ..operators import (
     Circulant,
     Convolution,
     Cosine,
+    Cumulative,
     Dense,
     Diagonal,
     Extension,
     Foreign,
     Fourier,
+    Frames,
     Function,
     Hadamard,
     HalfFourier,
@@ -31,6 +33,7 @@ from ..operators import (
     Identity,
     Kron,
     KroneckerSparse,
+    Lapped,
     LinearOperator,
     Modulation,
     Nonuniform,
@@ -42,10 +45,15 @@ from ..operators import (
     Restriction,
     Scalar,
     Sparse,
+    Stencil,
+    StencilSum,
     Sum,
     VStack,
+    Wavelet,
+    Weak,
     Zero,
 )
+from ..operators.boundary import MODES
 from ..operators.convolution import METHODS
 from ..operators.fourier import NORMS
 
@@ -53,6 +61,7 @@ Check = Callable[[Any], bool]
 Fields = dict[str, Any]
 
 MAX_BITS = 1024  # of a size: nested kron would otherwise build integers without end
+MAX_AXES, MAX_LEVEL, MAX_TAPS, MAX_NAME = 16, 256, 4096, 64  # of a wavelet transform
 
 
 class Kind(NamedTuple):
@@ -76,7 +85,7 @@ def size(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
-def whole(value: Any) -> bool:
+def integer(value: Any) -> bool:
     return type(value) is int
 
 
@@ -146,6 +155,40 @@ def kind_of_cosine(value: Any) -> bool:
     return type(value) is int and 1 <= value <= 4
 
 
+def weights(value: Any) -> bool:
+    return type(value) is tuple and len(value) > 0 and all(type(w) is float for w in value)
+
+
+def corners(value: Any) -> bool:
+    return type(value) is tuple and all(
+        type(c) is tuple and len(c) == 3 and size(c[0]) and size(c[1]) and type(c[2]) is float
+        for c in value
+    )
+
+
+def axes(value: Any) -> bool:
+    return type(value) is tuple and 0 < len(value) <= MAX_AXES and all(map(size, value))
+
+
+def level(value: Any) -> bool:
+    return size(value) and value <= MAX_LEVEL
+
+
+def bank(value: Any) -> bool:
+    """Four filters, as tuples of floats; what lengths they may have is checked by the class."""
+    return type(value) is tuple and all(
+        type(f) is tuple and len(f) <= MAX_TAPS and all(type(v) is float for v in f) for f in value
+    )
+
+
+def mode(value: Any) -> bool:
+    return value in MODES
+
+
+def text(value: Any) -> bool:
+    return type(value) is str and len(value) <= MAX_NAME
+
+
 def facts(value: Any) -> bool:
     if type(value) is not tuple or not all(type(v) is tuple and len(v) == 2 for v in value):
         return False
@@ -157,7 +200,8 @@ def plain(value: Any, allowed: Check) -> Any:
     """The value of a field as files hold it: NumPy's integers and bools as Python's."""
     if allowed is flag:
         return bool(value)
-    if allowed is size:
+    if allowed in (size, integer):
+    if allowed in (size, level):
         return int(value)
     if allowed is sizes:
         return tuple([int(n) for n in value])
@@ -245,10 +289,23 @@ KINDS = {
         Cosine,
         {"n": size, "sine": flag, "type": kind_of_cosine, "norm": norm, "transposed": flag},
     ),
+    "Cumulative": Kind(Cumulative, {"n": size, "transposed": flag}),
     "Dense": Kind(Dense, {"array": values(2), "conjugated": flag}),
     "Diagonal": Kind(Diagonal, {"values": values(1)}),
     "Extension": Kind(Extension, {"index": index, "n": size}, check_index),
     "Fourier": Kind(Fourier, {"n": size, "inverse": flag, "norm": norm}),
+    "Frames": Kind(
+        Frames,
+        {
+            "window": values(1),
+            **dict.fromkeys(("n", "hop"), size),
+            "first": integer,
+            **dict.fromkeys(("count", "size"), size),
+            "shift": integer,
+            "periodic": flag,
+            "transposed": flag,
+        },
+    ),
     "Hadamard": Kind(Hadamard, {"n": size, "norm": norm}),
     "HalfFourier": Kind(
         HalfFourier, {"n": size, "inverse": flag, "norm": norm, "transposed": flag}
@@ -258,10 +315,11 @@ KINDS = {
     "Identity": Kind(Identity, {"n": size}),
     "Kron": Kind(Kron, {"factors": operators}, no_nested("factors", Kron)),
     "KroneckerSparse": Kind(KroneckerSparse, {"stored": values(4), **FLAGS}),
-    "Modulation": Kind(Modulation, {"n": size, "step": whole}),
+    "Lapped": Kind(Lapped, {"window": values(1), "count": size, "transposed": flag}),
+    "Modulation": Kind(Modulation, {"n": size, "step": integer}),
     "Nonuniform": Kind(
         Nonuniform,
-        {"points": points, "modes": modes, "sign": whole, "eps": accuracy, "transposed": flag},
+        {"points": points, "modes": modes, "sign": integer, "eps": accuracy, "transposed": flag},
     ),
     "Permutation": Kind(Permutation, {"index": index}),
     "Product": Kind(Product, {"factors": operators}, no_nested("factors", Product)),
@@ -288,8 +346,26 @@ KINDS = {
         {"data": values(1), "indices": index, "indptr": index, "size": sizes, **FLAGS},
         check_sparse,
     ),
+    "Stencil": Kind(
+        Stencil,
+        {"rows": size, "columns": size, "first": integer, "weights": weights, "corners": corners},
+    ),
+    "StencilSum": Kind(StencilSum, {"stencils": operators}),
     "Sum": Kind(Sum, {"terms": operators}, no_nested("terms", Sum)),
     "VStack": Kind(VStack, {"blocks": operators}, one_size(1)),
+    "Weak": Kind(Weak, {"operator": operator}),
+    "Wavelet": Kind(
+        Wavelet,
+        {
+            "sizes": axes,
+            "bank": bank,
+            "level": level,
+            "mode": mode,
+            "inverse": flag,
+            "transposed": flag,
+            "name": text,
+        },
+    ),
     "Zero": Kind(Zero, {"size": sizes}),
 }
 NAMES = {kind.cls: name for name, kind in KINDS.items()}

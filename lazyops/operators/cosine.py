@@ -59,13 +59,23 @@ class Cosine(LinearOperator):
             return x
         return self._by_scipy(x) if is_numpy(x) else self._by_fft(x)
 
+    def _between(self, x):
+        if not is_numpy(x) or self.transposed or 0 in x.shape:
+            return None
+        import scipy.fft
+
+        f = scipy.fft.dst if self.sine else scipy.fft.dct
+        if x.shape[2] == 1:
+            return f(x[:, :, 0], self.type, norm=self.norm)[:, :, None]
+        return f(x, self.type, axis=1, norm=self.norm)
+
     def _by_scipy(self, x: np.ndarray) -> np.ndarray:
         import scipy.fft
 
         f = scipy.fft.dst if self.sine else scipy.fft.dct
         if not self.transposed:
             return down_columns(f, x, type=self.type, norm=self.norm)
-        edges, before, after = self._weights
+        edges, before, after = self.edge_weights
         own = 0.5 if PARTNER[self.type] in (1, 3) else 1.0  # what SciPy gives the edges by itself
         x = x.copy()
         x[edges] *= before / own
@@ -90,7 +100,7 @@ class Cosine(LinearOperator):
         if has_complex_values(x):
             return by_parts(self._by_fft, x)
         plan = _kernel(self.n, self.sine, PARTNER[self.type] if self.transposed else self.type)
-        edges, before, after = self._weights
+        edges, before, after = self.edge_weights
         pre, post = plan.pre.copy(), plan.post.copy()
         pre[edges] *= before
         post[edges] *= after
@@ -104,7 +114,7 @@ class Cosine(LinearOperator):
         return xp.real(z * column_on(x, post, name, self._cache, "post"))
 
     @property
-    def _weights(self) -> tuple[list[int], float, float]:
+    def edge_weights(self) -> tuple[list[int], float, float]:
         """The entries at the edge, and their weights in x and in y."""
         edges = [] if self.type == 4 or (self.sine and self.type == 1) else [0]
         if edges and self.sine:
@@ -122,8 +132,13 @@ class Cosine(LinearOperator):
 
     @property
     def _factor(self) -> float:
-        period = 2 * (self.n + (0 if self.type > 1 else 1 if self.sine else -1))
+        period = self.period
         return {"backward": 1.0, "ortho": period**-0.5, "forward": 1 / period}[self.norm]
+
+    @property
+    def period(self) -> int:
+        """Of the rows, if they went on: what the norms are powers of."""
+        return 2 * (self.n + (0 if self.type > 1 else 1 if self.sine else -1))
 
     def _adjoint(self):
         if self.norm == "ortho" or self.type == 4:

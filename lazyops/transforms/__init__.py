@@ -1,5 +1,10 @@
 """Named transforms, as constructors of operators."""
 
+from .axes import along_axis as along_axis
+from .calculus import cumsum as cumsum
+from .calculus import diff as diff
+from .calculus import gradient as gradient
+from .calculus import laplacian as laplacian
 from .convolution import circulant as circulant
 from .convolution import convolution as convolution
 from .convolution import hankel as hankel
@@ -11,6 +16,12 @@ from .fourier import hartley as hartley
 from .fourier import ifftn as ifftn
 from .fourier import irfft as irfft
 from .fourier import rfft as rfft
+from .gabor import gabor as gabor
+from .gabor import igabor as igabor
+from .gabor import zak as zak
+from .imaging import radon as radon
+from .lapped import imdct as imdct
+from .lapped import mdct as mdct
 from .named import dct as dct
 from .named import dst as dst
 from .named import fft as fft
@@ -18,3 +29,15 @@ from .named import hadamard as hadamard
 from .named import ifft as ifft
 from .nonuniform import nudft as nudft
 from .nonuniform import nufft as nufft
+from .resampling import resample as resample
+from .resampling import resample_poly as resample_poly
+from .shifts import chunk as chunk
+from .shifts import downsample as downsample
+from .shifts import flip as flip
+from .shifts import overlap_add as overlap_add
+from .shifts import pad as pad
+from .shifts import roll as roll
+from .timefrequency import istft as istft
+from .timefrequency import stft as stft
+from .wavelet import iwavelet as iwavelet
+from .wavelet import wavelet as wavelet
