@@ -48,6 +48,22 @@ def blocks_dense(*blocks):
     return out
 
 
+def laplacian_dense(shape, spacing):
+    """The periodic Laplacian, as a sum of Kronecker products."""
+    total = 0
+    for axis, (n, h) in enumerate(zip(shape, spacing, strict=True)):
+        one = np.roll(np.eye(n), 1, axis=0) + np.roll(np.eye(n), -1, axis=0) - 2 * np.eye(n)
+        before, after = np.eye(int(np.prod(shape[:axis]))), np.eye(int(np.prod(shape[axis + 1 :])))
+        total = total + np.kron(np.kron(before, one / h**2), after)
+    return total
+
+
+def padded(shape, width, mode):
+    """The matrix of numpy.pad, column by column."""
+    columns = np.eye(int(np.prod(shape)))
+    return np.stack([np.pad(e.reshape(shape), width, mode).reshape(-1) for e in columns], axis=1)
+
+
 def frames_dense(window, n, hop, first, count, size, shift, periodic=False):
     """Windowed pieces of a signal, entry by entry from the definition."""
     y = np.zeros((size, count, n), window.dtype)
@@ -174,6 +190,21 @@ CASES = {  # name: (build from asarray, matrix)
     "dst_3": (lambda f: lo.dst(6, 3), scipy.fft.dst(eye, 3, axis=0)),
     "dst_4_ortho": (lambda f: lo.dst(6, 4, "ortho"), scipy.fft.dst(eye, 4, axis=0, norm="ortho")),
     "hadamard": (lambda f: lo.hadamard(8), scipy.linalg.hadamard(8).astype(float)),
+    "stencil": (
+        lambda f: lo.diff(9, 4),
+        np.diff(np.eye(9), 4, axis=0),
+    ),
+    "stencil_corners": (
+        lambda f: lo.gradient(6, 0.5, 2),
+        np.stack(np.gradient(eye, 0.5, axis=0, edge_order=2)),
+    ),
+    "stencil_sum": (
+        lambda f: lo.laplacian((3, 1, 4), "periodic", (1.0, 2.0, 0.5)),
+        laplacian_dense((3, 1, 4), (1.0, 2.0, 0.5)),
+    ),
+    "cumulative": (lambda f: lo.cumsum(6), np.tri(6)),
+    "cumulative_adjoint": (lambda f: lo.cumsum(6).H, np.tri(6).T),
+    "padded": (lambda f: lo.pad((2, 3), (0, 4), "symmetric"), padded((2, 3), (0, 4), "symmetric")),
     "frames": (lambda f: Frames(f(d6), 9, 4, -3, 4, 8, 2), frames_dense(d6, 9, 4, -3, 4, 8, 2)),
     "frames_periodic": (
         lambda f: Frames(f(e6), 4, 2, -3, 2, 6, 0, True),
@@ -226,6 +257,10 @@ ALL_LABELS = {  # leaf: how it is written in an expression
         "dst_3": "dst(6, type=3)",
         "dst_4_ortho": "dst(6, type=4, norm='ortho')",
         "hadamard": "hadamard(8)",
+        "stencil": "stencil(5x9, 0: 1, -4, 6, -4, 1)",
+        "stencil_corners": "stencil(6x6, -1: -1, 0, 1 + 6 corners)",
+        "cumulative": "cumsum(6)",
+        "cumulative_adjoint": "cumsum(6).T",
         "frames": "frames(9, 6, hop=4)",
         "lapped": "lapped(12, 8)",
         "weak": "M4x6",

@@ -26,6 +26,10 @@ PUBLIC = {
     "set_num_threads", "show_versions", "simplify", "stft", "trace", "tradeoff", "vstack",
     "zak",
 }  # fmt: skip
+PUBLIC |= {
+    "along_axis", "chunk", "cumsum", "diff", "downsample", "flip", "gradient", "laplacian",
+    "overlap_add", "pad", "roll",
+}  # fmt: skip
 
 
 def installed():

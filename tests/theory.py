@@ -9,6 +9,8 @@ arithmetic at most doubles them (ibid. 3.6: 2 sqrt(2) per product, 1 per sum).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lazyops import operators as ops
@@ -42,6 +44,12 @@ def _visit(node, below):
             found = matrices[0]
             for m in matrices[1:]:
                 found = np.kron(found, m)
+            return found, sum(counts)
+        case ops.StencilSum():
+            sizes, found = [len(m) for m in matrices], 0
+            for axis, m in enumerate(matrices):
+                before, after = math.prod(sizes[:axis]), math.prod(sizes[axis + 1 :])
+                found = found + np.kron(np.kron(np.eye(before), m), np.eye(after))
             return found, sum(counts)
         case ops.HStack():
             return np.hstack(matrices), max(counts) + len(counts)

@@ -16,6 +16,7 @@ from ..operators import (
     Assumed,
     BlockDiag,
     Cosine,
+    Cumulative,
     Dense,
     Diagonal,
     Extension,
@@ -37,6 +38,8 @@ from ..operators import (
     Restriction,
     Scalar,
     Sparse,
+    Stencil,
+    StencilSum,
     Sum,
     VStack,
     Weak,
@@ -123,6 +126,21 @@ def norm(value: Any) -> bool:
 
 def kind_of_cosine(value: Any) -> bool:
     return type(value) is int and 1 <= value <= 4
+
+
+def whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def weights(value: Any) -> bool:
+    return type(value) is tuple and len(value) > 0 and all(type(w) is float for w in value)
+
+
+def corners(value: Any) -> bool:
+    return type(value) is tuple and all(
+        type(c) is tuple and len(c) == 3 and size(c[0]) and size(c[1]) and type(c[2]) is float
+        for c in value
+    )
 
 
 def facts(value: Any) -> bool:
@@ -219,6 +237,7 @@ KINDS = {
         Cosine,
         {"n": size, "sine": flag, "type": kind_of_cosine, "norm": norm, "transposed": flag},
     ),
+    "Cumulative": Kind(Cumulative, {"n": size, "transposed": flag}),
     "Dense": Kind(Dense, {"array": values(2), "conjugated": flag}),
     "Diagonal": Kind(Diagonal, {"values": values(1)}),
     "Extension": Kind(Extension, {"index": index, "n": size}, check_index),
@@ -263,6 +282,11 @@ KINDS = {
         {"data": values(1), "indices": index, "indptr": index, "size": sizes, **FLAGS},
         check_sparse,
     ),
+    "Stencil": Kind(
+        Stencil,
+        {"rows": size, "columns": size, "first": whole, "weights": weights, "corners": corners},
+    ),
+    "StencilSum": Kind(StencilSum, {"stencils": operators}),
     "Sum": Kind(Sum, {"terms": operators}, no_nested("terms", Sum)),
     "VStack": Kind(VStack, {"blocks": operators}, one_size(1)),
     "Weak": Kind(Weak, {"operator": operator}),

@@ -14,6 +14,7 @@ from .blocks import hstack as hstack
 from .blocks import vstack as vstack
 from .convert import aslinearoperator as aslinearoperator
 from .cosine import Cosine as Cosine
+from .cumulative import Cumulative as Cumulative
 from .dense import Dense as Dense
 from .diagonal import Diagonal as Diagonal
 from .explain import explain as explain
@@ -23,6 +24,7 @@ from .frames import Frames as Frames
 from .function import Foreign as Foreign
 from .function import Function as Function
 from .hadamard import Hadamard as Hadamard
+from .hadamard import walsh_order as walsh_order
 from .info import Info as Info
 from .kron import Kron as Kron
 from .kron import kron as kron
@@ -45,6 +47,10 @@ from .scalar import Scalar as Scalar
 from .scalar import Zero as Zero
 from .scalar import is_one as is_one
 from .sparse import Sparse as Sparse
+from .stencil import Stencil as Stencil
+from .stencil import StencilSum as StencilSum
+from .stencil_algebra import stencil_product as stencil_product
+from .stencil_algebra import stencil_sum as stencil_sum
 from .tree import Record as Record
 from .tree import Ref as Ref
 from .tree import fold as fold

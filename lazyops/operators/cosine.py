@@ -60,6 +60,16 @@ class Cosine(LinearOperator):
             return x
         return self._by_scipy(x) if is_numpy(x) else self._by_fft(x)
 
+    def _between(self, x):
+        if not is_numpy(x) or self.transposed or 0 in x.shape:
+            return None
+        import scipy.fft
+
+        f = scipy.fft.dst if self.sine else scipy.fft.dct
+        if x.shape[2] == 1:
+            return f(x[:, :, 0], self.type, norm=self.norm)[:, :, None]
+        return f(x, self.type, axis=1, norm=self.norm)
+
     def _by_scipy(self, x: np.ndarray) -> np.ndarray:
         import scipy.fft
 
@@ -68,7 +78,7 @@ class Cosine(LinearOperator):
             if x.flags.f_contiguous:
                 return f(x.T, self.type, norm=self.norm).T
             return f(x, self.type, axis=0, norm=self.norm)
-        edges, before, after = self._weights
+        edges, before, after = self.edge_weights
         own = 0.5 if PARTNER[self.type] in (1, 3) else 1.0  # what SciPy gives the edges by itself
         x = x.copy()
         x[edges] *= before / own
@@ -85,7 +95,7 @@ class Cosine(LinearOperator):
             k = x.shape[1]
             return cast(both[:, :k], name) + 1j * cast(both[:, k:], name)
         plan = _kernel(self.n, self.sine, PARTNER[self.type] if self.transposed else self.type)
-        edges, before, after = self._weights
+        edges, before, after = self.edge_weights
         pre, post = plan.pre.copy(), plan.post.copy()
         pre[edges] *= before
         post[edges] *= after
@@ -107,7 +117,7 @@ class Cosine(LinearOperator):
         return self._cache[key]
 
     @property
-    def _weights(self) -> tuple[list[int], float, float]:
+    def edge_weights(self) -> tuple[list[int], float, float]:
         """The entries at the edge, and their weights in x and in y."""
         edges = [] if self.type == 4 or (self.sine and self.type == 1) else [0]
         if edges and self.sine:
@@ -125,8 +135,13 @@ class Cosine(LinearOperator):
 
     @property
     def _factor(self) -> float:
-        period = 2 * (self.n + (0 if self.type > 1 else 1 if self.sine else -1))
+        period = self.period
         return {"backward": 1.0, "ortho": period**-0.5, "forward": 1 / period}[self.norm]
+
+    @property
+    def period(self) -> int:
+        """Of the rows, if they went on: what the norms are powers of."""
+        return 2 * (self.n + (0 if self.type > 1 else 1 if self.sine else -1))
 
     def _adjoint(self):
         if self.norm == "ortho" or self.type == 4:

@@ -40,11 +40,12 @@ class Kron(LinearOperator):
                 continue
             before, after = math.prod(sizes[:axis]), math.prod(sizes[axis + 1 :]) * k
             x = xp.reshape(x, (before, sizes[axis], after))
-            columns = xp.permute_dims(x, (1, 0, 2))
-            y = yield factor, xp.reshape(columns, (sizes[axis], before * after))
-            sizes[axis] = factor.shape[0]
-            y = xp.reshape(y, (sizes[axis], before, after))
-            x = xp.permute_dims(y, (1, 0, 2))
+            y = factor._between(x)
+            if y is None:
+                columns = xp.permute_dims(x, (1, 0, 2))
+                y = yield factor, xp.reshape(columns, (sizes[axis], before * after))
+                y = xp.permute_dims(xp.reshape(y, (factor.shape[0], before, after)), (1, 0, 2))
+            x, sizes[axis] = y, factor.shape[0]
         return xp.reshape(x, (self.shape[0], k))
 
     def _order(self) -> list[int]:

@@ -76,6 +76,11 @@ class Node(scipy.sparse.linalg.LinearOperator):
             return run(self, x)
         raise NotImplementedError(f"{type(self).__name__} does not define _matmat(x)")
 
+    def _between(self, x: Array) -> Array | None:
+        """The product along the middle axis of an `x` of shape (before, columns, after), where
+        it needs no transposed copy (optional): how factors of `kron` run."""
+        return None
+
     def _stage(self) -> Stage | None:
         """The arrays by which kernels run a factor in one pass with its neighbours (optional)."""
         return None

@@ -1,5 +1,10 @@
 """Named transforms, as constructors of operators."""
 
+from .axes import along_axis as along_axis
+from .calculus import cumsum as cumsum
+from .calculus import diff as diff
+from .calculus import gradient as gradient
+from .calculus import laplacian as laplacian
 from .gabor import gabor as gabor
 from .gabor import igabor as igabor
 from .gabor import zak as zak
@@ -13,5 +18,11 @@ from .named import hadamard as hadamard
 from .named import ifft as ifft
 from .resampling import resample as resample
 from .resampling import resample_poly as resample_poly
+from .shifts import chunk as chunk
+from .shifts import downsample as downsample
+from .shifts import flip as flip
+from .shifts import overlap_add as overlap_add
+from .shifts import pad as pad
+from .shifts import roll as roll
 from .timefrequency import istft as istft
 from .timefrequency import stft as stft
