@@ -259,11 +259,9 @@ def test_mutants_of_the_text_are_caught(mutant):
         return whole.replace(old, new)
 
     machine = Emulator(change=change)
+    run = run_case if len(case) == 7 else factor_case
     with pytest.raises(AssertionError):
-        if len(case) == 7:
-            run_case(*case, machine)
-        else:
-            factor_case(*case, machine)
+        run(*case, machine)
     assert changed, "the text has no such line any more"
 
 

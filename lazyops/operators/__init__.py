@@ -12,7 +12,9 @@ from .blocks import block as block
 from .blocks import block_diag as block_diag
 from .blocks import hstack as hstack
 from .blocks import vstack as vstack
+from .circulant import Circulant as Circulant
 from .convert import aslinearoperator as aslinearoperator
+from .convolution import Convolution as Convolution
 from .cosine import Cosine as Cosine
 from .cumulative import Cumulative as Cumulative
 from .dense import Dense as Dense
@@ -25,12 +27,14 @@ from .function import Foreign as Foreign
 from .function import Function as Function
 from .hadamard import Hadamard as Hadamard
 from .hadamard import walsh_order as walsh_order
+from .hartley import Hartley as Hartley
 from .info import Info as Info
 from .kron import Kron as Kron
 from .kron import kron as kron
 from .kron import kronsum as kronsum
 from .kronecker_sparse import KroneckerSparse as KroneckerSparse
 from .lapped import Lapped as Lapped
+from .modulation import Modulation as Modulation
 from .node import known_partner as known_partner
 from .parts import RealPart as RealPart
 from .permutation import Permutation as Permutation
@@ -38,6 +42,8 @@ from .quantities import inverse as inverse
 from .quantities import norm as norm
 from .quantities import trace as trace
 from .quantized import QuantizedKroneckerSparse as QuantizedKroneckerSparse
+from .real_fourier import HalfFourier as HalfFourier
+from .real_fourier import RealFourier as RealFourier
 from .restriction import Extension as Extension
 from .restriction import Restriction as Restriction
 from .restriction import restrict as restrict
@@ -56,4 +62,5 @@ from .tree import Ref as Ref
 from .tree import fold as fold
 from .tree import from_records as from_records
 from .tree import to_records as to_records
+from .wavelet import Wavelet as Wavelet
 from .weak import Weak as Weak

@@ -5,6 +5,17 @@ from .calculus import cumsum as cumsum
 from .calculus import diff as diff
 from .calculus import gradient as gradient
 from .calculus import laplacian as laplacian
+from .convolution import circulant as circulant
+from .convolution import convolution as convolution
+from .convolution import hankel as hankel
+from .convolution import toeplitz as toeplitz
+from .fourier import dctn as dctn
+from .fourier import dstn as dstn
+from .fourier import fftn as fftn
+from .fourier import hartley as hartley
+from .fourier import ifftn as ifftn
+from .fourier import irfft as irfft
+from .fourier import rfft as rfft
 from .gabor import gabor as gabor
 from .gabor import igabor as igabor
 from .gabor import zak as zak
@@ -26,3 +37,5 @@ from .shifts import pad as pad
 from .shifts import roll as roll
 from .timefrequency import istft as istft
 from .timefrequency import stft as stft
+from .wavelet import iwavelet as iwavelet
+from .wavelet import wavelet as wavelet
