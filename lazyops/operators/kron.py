@@ -45,7 +45,7 @@ class Kron(LinearOperator):
                 continue
             before, after = math.prod(sizes[:axis]), math.prod(sizes[axis + 1 :]) * k
             x = xp.reshape(x, (before, sizes[axis], after))
-            y = factor._between(x)
+            y = factor._between(x) if k else None
             if y is None:
                 columns = xp.permute_dims(x, (1, 0, 2))
                 y = yield factor, xp.reshape(columns, (sizes[axis], before * after))

@@ -111,7 +111,7 @@ def _opaque(node: LinearOperator, rng: np.random.Generator, example: Array) -> M
     """A node not looked into: an error in norm is at most its norm in every component."""
     m, n = node.shape
     g = gaussian(rng, n, 16)
-    y = on_host(node @ as_probe(g, example, "complex128"))
+    y = on_host(node.to(like=example) @ as_probe(g, example, "complex128"))
     bound = 5 * float(np.sqrt(np.sum(np.abs(y) ** 2) / 32))  # E |g_j|^2 = 2, sixteen draws
 
     def spread(rows: int) -> Callable:

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from ..operators import (
-    Extension,
-    Fourier,
+    Diagonal,
     Identity,
     LinearOperator,
-    RealPart,
-    Restriction,
+    RealFourier,
     Sparse,
     Weak,
     compose,
+    restrict,
 )
 from ..operators.scalar import check_size
 from .windows import as_window
@@ -48,16 +47,19 @@ def resample(n: int, m: int) -> LinearOperator:
         raise ValueError(f"resample takes sizes from 1 on, got n = {n}, m = {m}")
     if n == m:
         return Identity(n)
-    # The frequency of half the smaller size stands for itself and its mirror image: going up, it
-    # is put at one of the two, and the real part shares it; going down, both add up.
-    k = np.arange((min(n, m) + 1) // 2)
-    kept = np.concatenate([k, -k[1:]])
+    # Pairs (re, im) of the frequencies 0 .. half.  That of half an even size is alone in the
+    # smaller of the two transforms and one of two in the larger.
     half = min(n, m) // 2
+    weights = np.ones(2 * (half + 1))
     if min(n, m) % 2 == 0:
-        kept = np.concatenate([kept, [half] if n < m else [half, -half]])
-    spectrum = compose(Extension(kept % m, m), Restriction(kept % n, n))
-    return RealPart(
-        compose(Fourier(m, inverse=True, norm="forward"), spectrum, Fourier(n, norm="forward"))
+        weights[-2:] = 0.5 if n < m else 2.0
+    kept = slice(0, 2 * (half + 1))
+    return compose(
+        RealFourier(m, inverse=True, norm="forward"),
+        restrict(kept, 2 * (m // 2 + 1)).H,
+        Weak(Diagonal(weights)),
+        restrict(kept, 2 * (n // 2 + 1)),
+        RealFourier(n, norm="forward"),
     )
 
 

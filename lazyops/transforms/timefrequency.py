@@ -8,13 +8,12 @@ import numpy as np
 
 from ..operators import (
     Diagonal,
-    Extension,
     Fourier,
     Frames,
+    HalfFourier,
     Identity,
     LinearOperator,
     Permutation,
-    Restriction,
     Weak,
     compose,
     kron,
@@ -48,7 +47,7 @@ class Layout(NamedTuple):
         if self.mode == "centered":
             return compose(Permutation(np.fft.fftshift(np.arange(self.size))), F)
         if self.mode == "onesided":
-            return compose(Restriction(np.arange(self.size // 2 + 1), self.size), F)
+            return HalfFourier(self.size)
         return F
 
     def synthesis(self) -> LinearOperator:
@@ -60,7 +59,7 @@ class Layout(NamedTuple):
             kept = np.arange(self.size // 2 + 1)
             alone = (kept == 0) | (2 * kept == self.size)  # the others stand for two
             weights = Weak(Diagonal(np.where(alone, 1.0, 2.0)))
-            return compose(F, Extension(kept, self.size), weights)
+            return compose(HalfFourier(self.size, norm="forward").H, weights)
         return F
 
 
