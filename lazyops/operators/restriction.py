@@ -43,7 +43,9 @@ class Restriction(LinearOperator):
     def _run(self) -> slice | None:
         """The one slice that does it, where its step is positive: every library has those."""
         found = stretches(to_numpy(self.index), self._cache)
-        return found[0].source if found and len(found) == 1 and found[0].step > 0 else None
+        if not isinstance(found, list) or len(found) > 1 or found[0].step < 1:
+            return None
+        return found[0].source
 
     def _adjoint(self):
         return Extension(self.index, self.n, copy=False)
