@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import pickle
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import lazyops as lo
 from lazyops.butterfly.quantize.bounds import error_of, nearest_bound
 from lazyops.butterfly.quantize.chains import inner, relative_distance
+from lazyops.butterfly.quantize.cheapest import cheapest
 from lazyops.butterfly.quantize.descent import improved
 from lazyops.butterfly.quantize.rank_one import rank_one
 from lazyops.butterfly.quantize.sweeps import (
@@ -466,15 +468,60 @@ def test_a_tolerance_is_met_with_few_bits():
     for tol in (0.1, 1e-2, 1e-3):
         found = lo.quantize(A, tol=tol)
         assert found.relative_error <= tol
-        bits = sorted({f.bits for f in found.formats})
-        assert len(bits) <= 2
         sizes.append(sum(f.bits for f in found.formats))
         least = min(f.mantissa_bits for f in found.formats)
         if least > 1:
             assert lo.quantize(A, FloatFormat(4, least - 1)).relative_error > tol
     assert sizes == sorted(sizes)
-    chosen = lo.quantize(A, ["bf16", "e4m3"], tol=0.05)
+    chosen = lo.quantize(A, ["bf16", "e4m3"], tol=0.01)
     assert {f.name for f in chosen.formats} <= {"e4m3", "e8m7"}
+
+
+@pytest.mark.parametrize("tol", [0.2, 0.08, 0.03, 0.01])
+@pytest.mark.parametrize("cores", [[(2, 2)] * 3, [(2, 3), (4, 2)], [(3, 2), (1, 4), (2, 2)]])
+def test_nothing_cheaper_meets_the_tolerance(cores, tol):
+    """Against all choices for small chains, factors of several sizes among them."""
+    rng = np.random.default_rng(3)
+    A = butterfly(lo.Chain.from_cores(cores, [1] * (len(cores) - 1)), rng)
+    ladder = [format_named(f) for f in ("e4m1", "e4m3", "e4m5", "e4m7")]
+    sizes = [k.values.size for k in A.factors]
+
+    def cost(formats):
+        return sum(size * f.bits for size, f in zip(sizes, formats, strict=True))
+
+    met = [
+        cost(formats)
+        for formats in itertools.product(ladder, repeat=len(sizes))
+        if lo.quantize(A, formats).relative_error <= tol
+    ]
+    found = lo.quantize(A, ladder, tol=tol)
+    assert found.relative_error <= tol
+    assert cost(found.formats) == min(met)
+
+
+def test_what_a_tolerance_looks_at_where_choices_are_many():
+    """Errors of a model, so that the cheapest is known: the square root of a sum of squares."""
+
+    class Result(NamedTuple):
+        formats: tuple
+        error_at_most: float
+
+    shares, calls = (1.0, 0.1, 0.01, 1.0), []
+
+    def done_in(formats):
+        calls.append(formats)
+        parts = [c * 2.0**-f.significand for c, f in zip(shares, formats, strict=True)]
+        return Result(tuple(formats), math.hypot(*parts))
+
+    ladder = [FloatFormat(4, m) for m in range(1, 12)]
+    found = cheapest(done_in, [10, 10, 10, 10], 0.01, ladder)
+    every = (done_in(f) for f in itertools.product(ladder, repeat=4))
+    bits = min(sum(f.bits for f in r.formats) for r in every if r.error_at_most <= 0.01)
+    assert found.error_at_most <= 0.01
+    assert sum(f.bits for f in found.formats) == bits
+    calls.clear()
+    assert cheapest(done_in, [10_000] * 4, 0.01, ladder).error_at_most <= 0.01
+    assert len(calls) <= 8  # two bisections
 
 
 def test_one_format_for_each_factor():

@@ -12,20 +12,24 @@ from ...kernels.formats import FloatFormat, ScaledInteger
 from .bounds import sweep_bound
 from .chains import Values, ranks_of, relative_distance
 from .descent import improved
-from .rank_one import EVEN
+from .rank_one import EVEN, FIXED
 from .sweeps import (
     Factors,
     Format,
+    columns,
     keeps_one_scale,
     left_to_right,
     met_at,
     nearest,
     pairwise,
     right_to_left,
+    rows,
 )
 
-EFFORT = 1 << 27  # scaled numbers that are looked at, in all
+EFFORT = 1 << 26  # scaled numbers that are looked at, in all
 TURNS = 12  # of a descent, at most: after so many there is little left to gain
+KICKS = 16  # descents from a disturbed optimum
+SHARE = 0.3  # of the scales of a junction that a kick draws anew
 
 
 class Rounded(NamedTuple):
@@ -42,25 +46,39 @@ def swept(values: Values, formats: Sequence[Format], found: Factors) -> Rounded:
 
 
 def optimal(values: Values, formats: Sequence[Format], most: int) -> Rounded:
-    """The best that comes of `starts`: never worse than these are.
+    """The best that comes of `starts` by descent, and then of `KICKS` away from it.
 
-    Small chains get every start and descend until nothing changes; the largest get one turn of
-    one start.
+    Never worse than a start.  Small chains get all starts and kicks, until nothing changes; the
+    largest get one start and one turn.
     """
-    if len(values) == 1 or any(isinstance(f, ScaledInteger) for f in formats):
-        return Rounded(nearest(values, formats), math.inf)
+    plain = nearest(values, formats)
+    exact = all(np.array_equal(v, w) for v, w in zip(values, plain, strict=True))
+    if exact or len(values) == 1 or any(isinstance(f, ScaledInteger) for f in formats):
+        return Rounded(plain, math.inf)
     rounds = EFFORT // sum(_work(v, f, most) for v, f in zip(values, formats, strict=True))
     turns = min(max(rounds // 2, 1), TURNS)
-    begun, bound, best, least = starts(len(values), formats), math.inf, None, math.inf
-    for start in begun[: max(rounds // turns, 1)]:
-        found, known = start(values, formats, most)
-        found = improved(values, found, formats, most, turns)
-        error = relative_distance(values, found)
-        if best is None or error < least:
-            best, least = found, error
-        bound = min(bound, known)
-    assert best is not None
-    return Rounded(best, bound)
+    begun, tries = starts(len(values), formats), max(rounds // turns, 1)
+    found = [start(values, formats, most) for start in begun[:tries]]
+    results = [improved(values, one.values, formats, most, turns) for one in found]
+    errors = [relative_distance(values, one) for one in results]
+    best, least = results[int(np.argmin(errors))], min(errors)
+    rng = np.random.default_rng(FIXED)
+    kicks = (tries - len(found)) // 4 if all(r == 1 for r in ranks_of(values)) else 0
+    for _ in range(min(kicks, KICKS)):
+        result = improved(values, kicked(best, formats, rng), formats, most, turns)
+        error = relative_distance(values, result)
+        if error < least:
+            best, least = result, error
+    return Rounded(best, min(one.bound for one in found))
+
+
+def kicked(found: Factors, formats: Sequence[Format], rng: np.random.Generator) -> Factors:
+    """With other scales, drawn for some columns and rows of one junction, and rounded again."""
+    result, q = list(found), int(rng.integers(len(found) - 1))
+    X, Y = result[q : q + 2]
+    scales = np.where(rng.random(columns(X)) < SHARE, np.exp2(rng.random(columns(X)) - 0.5), 1.0)
+    result[q], result[q + 1] = X * scales[:, None], Y / scales.reshape(rows(Y))[:, :, None, :]
+    return nearest(result, formats)
 
 
 Method = Callable[[Values, Sequence[Format], int], Rounded]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from ...operators.densify import first_values
 from ..estimate import error_factor
 from ..factorization import Factorization
 from .bounds import nearest_bound, product_bound
+from .cheapest import cheapest
 from .measure import measured
 from .optimal import METHODS
 from .pieces import Pieces, pieces_of
@@ -94,7 +95,8 @@ def quantize(
         by junction while that helps; how many, and for how long, depends on the size.
     tol : float, optional
         Relative error to meet with few bits: the narrowest format that does it for all factors,
-        then as many factors one format narrower as it takes, those with most entries first.
+        then narrower ones for some, as far as that goes.  Of small chains with few formats to
+        choose from every cheaper choice is tried, so that none is left that meets it.
     rng : Generator or seed
         Of the Gaussian columns that estimate errors of large matrices.
 
@@ -138,7 +140,8 @@ def quantize(
         return task.done_in(formats_of(format, len(task.pieces.factors)))
     if not 0 < tol < math.inf:
         raise ValueError(f"tol is a relative error above 0, got {tol}")
-    return cheapest(task, tol, ladder_of(format))
+    sizes = [v.size for v in task.pieces.factors]
+    return cheapest(task.done_in, sizes, tol, ladder_of(format))
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,46 +207,3 @@ def ladder_of(format: Any) -> list[Format]:
         return list(LADDER)
     one = isinstance(format, (str, FloatFormat, ScaledInteger))
     return sorted((format_named(f) for f in ([format] if one else format)), key=lambda f: f.bits)
-
-
-def cheapest(task: Task, tol: float, ladder: Sequence[Format]) -> Quantization:
-    """Few bits that meet `tol`: one format for all, then the next narrower for some.
-
-    Every step is measured; an error is taken to fall with every bit, so two bisections do.
-    """
-    count = len(task.pieces.factors)
-    largest_first = np.argsort([-v.size for v in task.pieces.factors], kind="stable")
-    tried: dict[tuple[int, int], Quantization] = {}
-
-    def at(rung: int, lowered: int) -> Quantization:
-        key = (rung, lowered)
-        if key not in tried:
-            formats = [ladder[rung]] * count
-            for q in largest_first[:lowered]:
-                formats[q] = ladder[rung - 1]
-            tried[key] = task.done_in(formats)
-        return tried[key]
-
-    def meets(found: Quantization) -> bool:
-        return found.error_at_most <= tol
-
-    widest = len(ladder) - 1
-    if not meets(at(widest, 0)):
-        error = at(widest, 0).error_at_most
-        raise ValueError(
-            f"no format meets tol {tol:.3g}: the error in {ladder[-1]} is {error:.3g}; give wider "
-            "formats to choose from"
-        )
-    rung = _first(lambda i: meets(at(i, 0)), 0, widest)
-    if rung == 0:
-        return at(0, 0)
-    kept = _first(lambda k: meets(at(rung, count - k)), 0, count)
-    return at(rung, count - kept)
-
-
-def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """The first of low .. high for which it holds, if it holds from there on; it does at `high`."""
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle + 1, high)
-    return high
