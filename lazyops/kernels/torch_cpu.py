@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
-from .._array import to_numpy
 from . import gradient
-from .plan import one, plan, shape_class
 from .plan import obstacle as plan_obstacle
+from .plan import one, plan, shape_class
 from .repack import Repacked, adjoint_of
 from .stage import Stage, result_dtype
 
