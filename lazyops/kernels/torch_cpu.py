@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
+from . import gradient
 from .plan import obstacle as plan_obstacle
 from .plan import one, plan, shape_class
 from .repack import Repacked, adjoint_of
@@ -203,21 +204,19 @@ def gradients(stages_of: Callable, g, x, arrays, forms, scales, wanted) -> list[
     host = on_host(stages, view)
     g_host, x_host = view(g), view(x)
     dtype = np.result_type(g_host, x_host)
-    inputs = [x_host.astype(dtype, copy=False)]  # of the stages, the one applied first in front
-    for stage in reversed(host[1:]):
-        inputs.append(one(stage, inputs[-1], dtype))
-    found, asked, y = [], iter(wanted[1:]), g_host.astype(dtype, copy=False)
-    adjoints = adjoint_of(host)[::-1]
-    for stage, adjoint in zip(host, adjoints, strict=True):
-        x_in = inputs.pop()
-        holds = stage.index is not None or stage.values is not None
-        if holds and next(asked):
-            found.append(_of_values(stage, y, x_in))
-        if inputs or wanted[0]:
-            y = one(adjoint, y, dtype)
+    dtype = np.result_type(dtype, *(s.values for s in host if s.values is not None))
+    pieces = gradient.pieces_of(host, list(wanted[1:]))
+    inputs = [x_host.astype(dtype, copy=False)]  # of the pieces, the one applied first in front
+    for piece in reversed(pieces[1:]):
+        inputs.append(functools.reduce(lambda y, s: one(s, y, dtype), piece.stages[::-1], inputs[-1]))
+    found, y = [], g_host.astype(dtype, copy=False)
+    for piece in pieces:
+        y, of_values = gradient.back(piece, y, inputs.pop())
+        found += of_values
+    tensors = [torch.from_numpy(f) for f in found]
     if wanted[0]:
-        found.insert(0, tensor(_as_kind(y, x_host.dtype), is_turned(g)))
-    return found
+        tensors.insert(0, tensor(_as_kind(y, x_host.dtype), is_turned(g)))
+    return tensors
 
 
 def of_x(stages: Sequence[Stage], g: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -233,24 +232,6 @@ def of_x(stages: Sequence[Stage], g: torch.Tensor, x: torch.Tensor) -> torch.Ten
     with plans.lock:
         plans.hold(values, trusting=True)  # autograd has seen that they did not change
         return tensor(_as_kind(plans.plan(host, adjoint=True)(host), kind), is_turned(g))
-
-
-def _of_values(stage: Stage, g: np.ndarray, x: np.ndarray) -> torch.Tensor:
-    left, right = torch.from_numpy(g), torch.from_numpy(x).conj()
-    values = stage.values
-    if stage.pattern is None:
-        found = (left * right).sum(1)
-    else:
-        if stage.transpose:
-            left, right = right, left
-        a, b, c, d = values.shape
-        left, right = left.reshape(a, b, d, -1), right.reshape(a, c, d, -1)
-        found = torch.einsum("abdn,acdn->abcd", left, right)
-    if stage.conj:
-        found = found.conj()
-    if found.is_complex() and values.dtype.kind != "c":
-        found = found.real
-    return found.resolve_conj().to(getattr(torch, values.dtype.name)).contiguous()
 
 
 def _as_kind(y: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -4,3 +4,4 @@
 #include "split.cpp"
 #include "limits.cpp"
 #include "pack.cpp"
+#include "grad.cpp"
