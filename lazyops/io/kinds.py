@@ -15,32 +15,45 @@ from ..kernels.formats import format_named
 from ..operators import (
     Assumed,
     BlockDiag,
+    Circulant,
+    Convolution,
     Cosine,
+    Cumulative,
     Dense,
     Diagonal,
     Extension,
     Foreign,
     Fourier,
+    Frames,
     Function,
     Hadamard,
+    HalfFourier,
+    Hartley,
     HStack,
     Identity,
     Kron,
     KroneckerSparse,
+    Lapped,
     LinearOperator,
+    Modulation,
     Permutation,
     Product,
     QuantizedKroneckerSparse,
+    RealFourier,
     RealPart,
     Restriction,
     Scalar,
     Sparse,
+    Stencil,
+    StencilSum,
     Sum,
     VStack,
     Wavelet,
+    Weak,
     Zero,
 )
 from ..operators.boundary import MODES
+from ..operators.convolution import METHODS
 from ..operators.fourier import NORMS
 
 Check = Callable[[Any], bool]
@@ -69,6 +82,10 @@ def flag(value: Any) -> bool:
 
 def size(value: Any) -> bool:
     return type(value) is int and value >= 0
+
+
+def integer(value: Any) -> bool:
+    return type(value) is int
 
 
 def sizes(value: Any) -> bool:
@@ -117,8 +134,23 @@ def norm(value: Any) -> bool:
     return value in NORMS
 
 
+def method(value: Any) -> bool:
+    return value in METHODS
+
+
 def kind_of_cosine(value: Any) -> bool:
     return type(value) is int and 1 <= value <= 4
+
+
+def weights(value: Any) -> bool:
+    return type(value) is tuple and len(value) > 0 and all(type(w) is float for w in value)
+
+
+def corners(value: Any) -> bool:
+    return type(value) is tuple and all(
+        type(c) is tuple and len(c) == 3 and size(c[0]) and size(c[1]) and type(c[2]) is float
+        for c in value
+    )
 
 
 def axes(value: Any) -> bool:
@@ -155,7 +187,7 @@ def plain(value: Any, allowed: Check) -> Any:
     """The value of a field as files hold it: NumPy's integers and bools as Python's."""
     if allowed is flag:
         return bool(value)
-    if allowed in (size, level):
+    if allowed in (size, integer, level):
         return int(value)
     if allowed is sizes:
         return tuple([int(n) for n in value])
@@ -234,19 +266,43 @@ FLAGS = {"transposed": flag, "conjugated": flag}
 KINDS = {
     "Assumed": Kind(Assumed, {"operator": operator, "assumed": facts}),
     "BlockDiag": Kind(BlockDiag, {"blocks": operators}),
+    "Circulant": Kind(Circulant, {"column": values(1)}),
+    "Convolution": Kind(
+        Convolution,
+        {"kernel": values(1), "n": size, "start": size, "rows": size, "method": method},
+    ),
     "Cosine": Kind(
         Cosine,
         {"n": size, "sine": flag, "type": kind_of_cosine, "norm": norm, "transposed": flag},
     ),
+    "Cumulative": Kind(Cumulative, {"n": size, "transposed": flag}),
     "Dense": Kind(Dense, {"array": values(2), "conjugated": flag}),
     "Diagonal": Kind(Diagonal, {"values": values(1)}),
     "Extension": Kind(Extension, {"index": index, "n": size}, check_index),
     "Fourier": Kind(Fourier, {"n": size, "inverse": flag, "norm": norm}),
+    "Frames": Kind(
+        Frames,
+        {
+            "window": values(1),
+            **dict.fromkeys(("n", "hop"), size),
+            "first": integer,
+            **dict.fromkeys(("count", "size"), size),
+            "shift": integer,
+            "periodic": flag,
+            "transposed": flag,
+        },
+    ),
     "Hadamard": Kind(Hadamard, {"n": size, "norm": norm}),
+    "HalfFourier": Kind(
+        HalfFourier, {"n": size, "inverse": flag, "norm": norm, "transposed": flag}
+    ),
+    "Hartley": Kind(Hartley, {"n": size, "norm": norm}),
     "HStack": Kind(HStack, {"blocks": operators}, one_size(0)),
     "Identity": Kind(Identity, {"n": size}),
     "Kron": Kind(Kron, {"factors": operators}, no_nested("factors", Kron)),
     "KroneckerSparse": Kind(KroneckerSparse, {"stored": values(4), **FLAGS}),
+    "Lapped": Kind(Lapped, {"window": values(1), "count": size, "transposed": flag}),
+    "Modulation": Kind(Modulation, {"n": size, "step": integer}),
     "Permutation": Kind(Permutation, {"index": index}),
     "Product": Kind(Product, {"factors": operators}, no_nested("factors", Product)),
     "QuantizedKroneckerSparse": Kind(
@@ -261,6 +317,9 @@ KINDS = {
         },
         coded=lambda fields: FLOATS.get(format_named(fields["format"])),
     ),
+    "RealFourier": Kind(
+        RealFourier, {"n": size, "inverse": flag, "norm": norm, "transposed": flag}
+    ),
     "RealPart": Kind(RealPart, {"operator": operator}),
     "Restriction": Kind(Restriction, {"index": index, "n": size}, check_index),
     "Scalar": Kind(Scalar, {"n": size, "alpha": number}),
@@ -269,8 +328,14 @@ KINDS = {
         {"data": values(1), "indices": index, "indptr": index, "size": sizes, **FLAGS},
         check_sparse,
     ),
+    "Stencil": Kind(
+        Stencil,
+        {"rows": size, "columns": size, "first": integer, "weights": weights, "corners": corners},
+    ),
+    "StencilSum": Kind(StencilSum, {"stencils": operators}),
     "Sum": Kind(Sum, {"terms": operators}, no_nested("terms", Sum)),
     "VStack": Kind(VStack, {"blocks": operators}, one_size(1)),
+    "Weak": Kind(Weak, {"operator": operator}),
     "Wavelet": Kind(
         Wavelet,
         {

@@ -52,6 +52,9 @@ class Permutation(LinearOperator):
     def _matmat(self, x):
         return take_rows(x, self.index, self._cache)
 
+    def _between(self, x):
+        return take_rows(x, self.index, self._cache, axis=1)
+
     def _stage(self):
         return Stage(index=self.index)
 
@@ -146,11 +149,11 @@ def _check_is_permutation(index: Array) -> None:
         )
 
 
-def take_rows(x: Array, index: Array, cache: dict[Any, Any]) -> Array:
-    """``x[index]`` along the first axis, wherever `x` lives; moved indices are kept in `cache`."""
+def take_rows(x: Array, index: Array, cache: dict[Any, Any], axis: int = 0) -> Array:
+    """``x[index]`` along an axis, wherever `x` lives; moved indices are kept in `cache`."""
     if is_numpy(x) and is_numpy(index):
-        return x[index]
-    return array_namespace(x).take(x, index_for(x, index, cache), axis=0)
+        return np.take(x, index, axis=axis)
+    return array_namespace(x).take(x, index_for(x, index, cache), axis=axis)
 
 
 def index_for(x: Array, index: Array, cache: dict[Any, Any]) -> Array:

@@ -57,7 +57,10 @@ def unit_roundoff(name: str) -> float:
 
 
 ADDS_UP = (ops.Product, ops.Kron)
-TAKES_LARGEST = (ops.Sum, ops.HStack, ops.VStack, ops.BlockDiag, ops.RealPart, ops.Assumed)
+TAKES_LARGEST = (
+    *(ops.Sum, ops.HStack, ops.VStack, ops.BlockDiag),
+    *(ops.RealPart, ops.Assumed, ops.Weak),
+)
 
 
 def magnitude(A: LinearOperator, rng: np.random.Generator, example: Array) -> Magnitude:
@@ -70,6 +73,8 @@ def magnitude(A: LinearOperator, rng: np.random.Generator, example: Array) -> Ma
             count = sum(counts) if kind in ADDS_UP else max(counts) + len(counts)
             inner = node._with_operands(tuple(b.operator for b in below))
             laws = frozenset().union(*(b.laws for b in below))
+            if kind is ops.Weak:  # what is below works in the precision of `x`
+                laws = frozenset({node._law})
             return Magnitude(inner, count, laws, max(b.coarsest for b in below))
         laws = frozenset({node._law})
         if (leaf := _leaf_count(node)) is None:

@@ -1,0 +1,92 @@
+"""The discrete Fourier transform of a large prime size, as a convolution.
+
+Two ways, both products of chains of smooth sizes.  Rader, "Discrete Fourier transforms when the
+number of data samples is prime", Proc. IEEE 56 (1968): with g a generator modulo p the entries but
+the first are a circular convolution of size p - 1, ``X[g^-s] = x[0] + sum_r x[g^r] w^(g^(r-s))``.
+Bluestein, "A linear filtering approach to the computation of the discrete Fourier transform", IEEE
+Trans. Audio Electroacoust. 18 (1970): ``j k = (j^2 + k^2 - (k - j)^2) / 2`` makes it a convolution
+with a chirp, of any size from 2 p - 1 on.  The spectrum of what is convolved with is worked out in
+long double.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...operators import Identity, LinearOperator, block_diag, restrict
+from ...operators.permutation import Permutation
+from ...pattern import prime_factors
+from .convolution import convolved
+from .values import (
+    chain,
+    exact_roots,
+    is_smooth,
+    radices_of,
+    rounded,
+    scale_columns,
+    scale_rows,
+    smooth_size,
+    spectrum_of,
+)
+
+
+def prime_dft(p: int, scale: np.longdouble, dtype: str) -> LinearOperator:
+    """The way with fewer entries: Rader's where p - 1 is smooth, else Bluestein's mostly."""
+    if is_smooth(p - 1) and _entries(p - 1) <= _entries(smooth_size(2 * p - 1)):
+        return rader(p, scale, dtype)
+    return bluestein(p, scale, dtype)
+
+
+def _entries(n: int) -> int:
+    """Of the two chains of a convolution of size `n`."""
+    return 2 * n * sum(radices_of(n))
+
+
+def rader(p: int, scale: np.longdouble, dtype: str) -> LinearOperator:
+    """On (x[0], spectrum of x[g^r]): the first two meet in a 2 x 2 block, the rest is scaled."""
+    m = p - 1
+    powers = _powers(generator(p), p)  # g^r
+    back = powers[-np.arange(m) % m]  # g^-s
+    spectrum = spectrum_of(exact_roots(back, p)) * (scale / m)
+    spectrum[0] = 1  # the block below has it
+    left, right = convolved(m, spectrum)
+    one, tail = Identity(1), [Identity(m - 1)] if m > 1 else []
+    meet = np.array([[1, 1], [1, -1 / np.longdouble(m)]])[None, :, :, None] * scale
+    gather = Permutation(np.r_[0, powers])
+    scatter = Permutation(np.r_[0, 1 + np.argsort(back)])
+    inner = [block_diag([one, chain(side, dtype=dtype)]) for side in (left, right)]
+    middle = block_diag([rounded(meet, dtype), *tail])
+    return chain(scatter, inner[0], middle, inner[1], gather, dtype=dtype)
+
+
+def bluestein(n: int, scale: np.longdouble, dtype: str) -> LinearOperator:
+    """Restriction, chain, extension; the chirps are folded into the outermost factors."""
+    N = smooth_size(2 * n - 1)
+    j = np.arange(n)
+    chirp = exact_roots(j * j % (2 * n), 2 * n)
+    kernel = np.zeros(N, np.clongdouble)
+    kernel[:n] = chirp.conj()
+    kernel[N - n + 1 :] = chirp[:0:-1].conj()
+    left, right = convolved(N, spectrum_of(kernel) * (scale / N))
+    padded = np.zeros(N, np.clongdouble)
+    padded[:n] = chirp
+    left[0], right[-1] = scale_rows(left[0], padded), scale_columns(right[-1], padded)
+    first = restrict(j, N)
+    return chain(first, left, right, first.H, dtype=dtype)
+
+
+def generator(p: int) -> int:
+    """The least whole number whose powers are all of 1 .. p - 1 modulo the prime `p`.
+
+    >>> generator(1009)
+    11
+    """
+    tests = [(p - 1) // q for q in set(prime_factors(p - 1))]
+    return next(g for g in range(1, p) if all(pow(g, e, p) != 1 for e in tests))
+
+
+def _powers(g: int, p: int) -> np.ndarray:
+    found = [1]
+    for _ in range(p - 2):
+        found.append(found[-1] * g % p)
+    return np.array(found)
