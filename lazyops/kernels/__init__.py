@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._array import Array
-from . import cpu, reference, split
+from . import cpu, filterbank, reference, split
 from .codes import Codes, bits_joined, bits_split, held_shape
 from .csr import Buckets, csr_buckets, csr_matmat
 from .plan import Plan, obstacle, plan, shape_class
@@ -34,6 +34,7 @@ __all__ = [
     "bits_split",
     "csr_buckets",
     "csr_matmat",
+    "filterbank_obstacle",
     "held_shape",
     "ks_dense",
     "ks_fuse",
@@ -117,6 +118,13 @@ def split_obstacle(T: Array) -> str | None:
     if FORCED == "reference":
         return "LAZYOPS_KERNEL=reference"
     return split.obstacle(T)
+
+
+def filterbank_obstacle(filters: Array, x: Array) -> str | None:
+    """Why `filterbank.decompose` and its partner are not used for `x`; None if they are."""
+    if FORCED == "reference":
+        return "LAZYOPS_KERNEL=reference"
+    return filterbank.obstacle(filters, x)
 
 
 def _named(name: str | None) -> Kernel:

@@ -54,6 +54,8 @@ class Library(NamedTuple):
     read: Any  # (array) -> Outcome: every byte once, on all threads
     multiply_add: Any  # (rounds, parts) -> floating-point operations done, on all threads
     distance: Any  # (rounds) -> ns of a cache line to another thread and back
+    decompose: Any  # (x, filters, low, high, start, first, rows) -> Outcome
+    reconstruct: Any  # (low, high, filters, x, start, first, rows) -> Outcome
 
 
 def find(folders: list[str] | None = None) -> Library | str:
@@ -146,6 +148,8 @@ def load(level: str, path: str) -> Library:
     library.lazyops_multiply_add.restype = ctypes.c_double
     library.lazyops_distance.argtypes = [ctypes.c_int]
     library.lazyops_distance.restype = ctypes.c_double
+    for level_of_bank in (library.lazyops_decompose, library.lazyops_reconstruct):
+        level_of_bank.argtypes = [ctypes.py_object] * 4 + [ctypes.c_int64] * 3
     return Library(
         level,
         path,
@@ -162,6 +166,8 @@ def load(level: str, path: str) -> Library:
         library.lazyops_read,
         library.lazyops_multiply_add,
         library.lazyops_distance,
+        library.lazyops_decompose,
+        library.lazyops_reconstruct,
     )
 
 

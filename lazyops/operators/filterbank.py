@@ -9,13 +9,15 @@ out of that of a short signal with the same ends.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from .._array import Array, array_namespace
-from ..kernels import memory
+from ..kernels import filterbank as compiled
+from ..kernels import filterbank_obstacle, memory
 from .boundary import extension
 
 CHUNK = 1 << 15  # entries of windows made at once on NumPy: they stay in the cache
@@ -107,6 +109,7 @@ class Step(NamedTuple):
     outs: tuple[Side, ...]
     blocks: int
     matrices: dict[str, np.ndarray]  # "block" and "corner", and the transpose "block.T"
+    filters: np.ndarray | None  # of shape (2, 2, taps), as compiled kernels take them
 
 
 def make_step(n: int, filters: Filters, mode: str, transposed: bool) -> Step:
@@ -123,13 +126,25 @@ def make_step(n: int, filters: Filters, mode: str, transposed: bool) -> Step:
     if transposed:
         W, ins, outs = W.T, *_turned_sides(short, taps, mode, size, apart)
     rows, columns = _positions(outs, apart), _positions(ins, apart)
-    matrices = {"corner": W[np.ix_(rows[0], columns[0])]}
+    matrices, phases = {"corner": W[np.ix_(rows[0], columns[0])]}, None
     if blocks:
         matrices["block"] = W[np.ix_(rows[1], columns[1])]
         matrices["block.T"] = matrices["block"].T.copy()
+        phases = _phases(matrices["block"], ins, outs)
     longer = (blocks - apart) * size
     full = lambda sides: tuple(s._replace(length=s.length + longer * s.step // size) for s in sides)
-    return Step(full(ins), full(outs), blocks, matrices)
+    return Step(full(ins), full(outs), blocks, matrices, phases)
+
+
+def _phases(block: np.ndarray, ins: Sequence[Side], outs: Sequence[Side]) -> np.ndarray:
+    """The filters in a block, by output (or its phase) and input (or its phase): (2, 2, taps)."""
+    if len(outs) == 2:  # the first row of each band; even and odd entries of the window
+        rows = block[[0, outs[0].step], :]
+        phases = np.stack([rows[:, 0::2], rows[:, 1::2]], axis=1)
+    else:  # two neighbouring entries of x; windows of both bands
+        phases = block[:2].reshape(2, 2, ins[0].width)
+    taps = np.flatnonzero(phases.any(axis=(0, 1)))[-1] + 1
+    return np.ascontiguousarray(phases[:, :, :taps])
 
 
 def _sides(n: int, taps: int, mode: str, size: int, blocks: int) -> tuple[tuple, tuple]:
@@ -236,48 +251,61 @@ def _pieces(x: Array, counts: Sequence[int]) -> list[Array]:
 # -- on NumPy -------------------------------------------------------------------------------
 
 
-def apply_step_numpy(step: Step, arrays: Sequence[np.ndarray], take: Take) -> list[np.ndarray]:
-    """The same; windows are made a cacheful at a time, and products written where they belong."""
+def apply_step_numpy(
+    step: Step, arrays: Sequence[np.ndarray], into: Sequence[np.ndarray | None], take: Take
+) -> list[np.ndarray]:
+    """The same for arrays in C order, by the compiled kernel where that can run.
+
+    Each output is a view of the array in `into` where there is one.
+    """
     p, _, q = arrays[0].shape
-    outs = [memory.empty((p, out.length, q), arrays[0].dtype) for out in step.outs]
-    corners = take("corner") @ _ends(np, step, arrays)
-    edges = iter(_pieces(corners, _corner_counts(step)))
+    outs = []
+    for out, y in itertools.zip_longest(step.outs, into):
+        shape = p, out.length, q
+        outs.append(memory.empty(shape, arrays[0].dtype) if y is None else y.reshape(shape))
+    edges = iter(_pieces(take("corner") @ _ends(np, step, arrays), _corner_counts(step)))
     for out, y in zip(step.outs, outs, strict=True):
         y[:, : out.head] = next(edges)
         y[:, _end(out, step.blocks) :] = next(edges)
-    if step.blocks:
+    if step.filters is None:
+        return outs
+    rows = step.blocks * min(step.ins[0].step, step.outs[0].step)
+    where = step.ins[0].start, step.outs[0].start, rows
+    if filterbank_obstacle(step.filters, arrays[0]) is not None:
         _blocks_into(step, arrays, outs, take)
+    elif len(outs) == 2:
+        compiled.decompose(arrays[0], step.filters, outs, *where)
+    else:
+        compiled.reconstruct(arrays, step.filters, outs[0], *where)
     return outs
 
 
-def _blocks_into(step, arrays, outs, take) -> None:
+def _blocks_into(step: Step, arrays, outs, take: Take) -> None:
+    """By products with windows, a cacheful at a time."""
     p, _, q = arrays[0].shape
     width = sum(s.width for s in step.ins)
     across = max(1, CHUNK // (width * q))  # blocks made at once
     scratch = np.empty((min(across, step.blocks), width, q), arrays[0].dtype)
-    matrix, turned = take("block"), take("block.T")
-    cuts = np.cumsum([0] + [out.step for out in step.outs])
+    parts = np.split(take("block"), np.cumsum([out.step for out in step.outs])[:-1])
     for row in range(p):
         for first in range(0, step.blocks, across):
-            count = min(across, step.blocks - first)
-            windows, at = scratch[:count], 0
+            windows, at = scratch[: step.blocks - first], 0
             for s, x in zip(step.ins, arrays, strict=True):
-                windows[:, at : at + s.width] = _strided(x[row], s, first, count)
+                windows[:, at : at + s.width] = _strided(x[row], s, first, len(windows))
                 at += s.width
-            for i, (out, y) in enumerate(zip(step.outs, outs, strict=True)):
+            for out, y, matrix in zip(step.outs, outs, parts, strict=True):
                 begin = out.start + first * out.step
-                into = y[row, begin : begin + count * out.step].reshape(count, out.step, q)
-                part = slice(cuts[i], cuts[i + 1])
+                into = y[row, begin : begin + len(windows) * out.step]
+                into = into.reshape(len(windows), out.step, q)
                 if q == 1:
-                    np.matmul(windows[:, :, 0], turned[:, part], out=into[:, :, 0])
+                    np.matmul(windows[:, :, 0], matrix.T, out=into[:, :, 0])
                 else:
-                    np.matmul(matrix[part], windows, out=into)
+                    np.matmul(matrix, windows, out=into)
 
 
 def _strided(x: np.ndarray, side: Side, first: int, count: int) -> np.ndarray:
     """`count` windows of one row, as a view of shape (count, width, q)."""
-    begin = side.start + first * side.step
-    x = x[begin : begin + (count - 1) * side.step + side.width]
+    x = x[side.start + first * side.step :]
     n, q = x.strides
     return np.lib.stride_tricks.as_strided(
         x, (count, side.width, x.shape[1]), (side.step * n, n, q), writeable=False

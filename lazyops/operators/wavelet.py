@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +29,7 @@ from .filterbank import (
     Bank,
     Filters,
     Step,
+    Take,
     apply_step,
     apply_step_numpy,
     check_bank,
@@ -38,8 +39,8 @@ from .filterbank import (
 )
 from .scalar import check_size
 
-Run = Callable[[Step, list[Array]], list[Array]]
-ALONE = 8  # fewer columns than this are transformed one by one
+Run = Callable[[Step, list[Array], Any], list[Array]]  # a level along an axis, into outs if given
+LONG = 4096  # entries of columns in Fortran order from which each is transformed alone
 
 
 @dataclass(eq=False, repr=False)
@@ -102,11 +103,11 @@ class Wavelet(LinearOperator):
         sizes, many = self._all_sizes, 2 ** len(self.sizes) - 1
         return [sizes[-1], *(s for s in sizes[:0:-1] for _ in range(many))]
 
-    def _pieces_of(self, y: Array) -> list[Array]:
-        """The bands in a vector, or a matrix, of coefficients."""
-        counts = list(map(math.prod, self._bands))
+    def _bands_in(self, y: Array, k: int) -> list[Array]:
+        """The bands in coefficients with k columns, made a vector."""
+        counts = [math.prod(shape) * k for shape in self._bands]
         ends = itertools.accumulate(counts)
-        return [y[end - n : end, ...] for end, n in zip(ends, counts, strict=True)]
+        return [y[end - n : end] for end, n in zip(ends, counts, strict=True)]
 
     def coefficients(self, y: Array) -> list[Any]:
         """The arrays in a vector of coefficients, as PyWavelets lists them.
@@ -135,8 +136,9 @@ class Wavelet(LinearOperator):
                 f"got {tuple(y.shape)}"
             )
         xp, more = array_namespace(y), tuple(y.shape[1:])
-        bands = zip(self._pieces_of(y), self._bands, strict=True)
-        coarse, *details = [xp.reshape(band, (*shape, *more)) for band, shape in bands]
+        bands = self._bands_in(xp.reshape(y, (-1,)), math.prod(more))
+        shaped = zip(bands, self._bands, strict=True)
+        coarse, *details = [xp.reshape(band, (*shape, *more)) for band, shape in shaped]
         if len(self.sizes) == 1:
             return [coarse, *details]
         keys = ["".join(letters) for letters in itertools.product("ad", repeat=len(self.sizes))][1:]
@@ -180,57 +182,77 @@ class Wavelet(LinearOperator):
         if is_numpy(x):
             return self._on_numpy(x)
         if not has_complex_values(x):
-            return self._bandwise(x, apply_step)
+            return self._anywhere(x)
         xp = array_namespace(x)
-        both = self._bandwise(xp.concat([xp.real(x), xp.imag(x)], axis=1), apply_step)
+        both = self._anywhere(xp.concat([xp.real(x), xp.imag(x)], axis=1))
         name = with_complex(dtype_name(both.dtype))
         return cast(both[:, :k], name) + 1j * cast(both[:, k:], name)
 
+    def _anywhere(self, x: Array) -> Array:
+        xp, k = array_namespace(x), x.shape[1]
+        run = lambda step, arrays, _: apply_step(step, arrays, self._taker(step, x))
+        if self.decomposes:
+            bands = self._split(xp.reshape(x, (-1,)), k, run)
+            return xp.reshape(xp.concat([xp.reshape(b, (-1,)) for b in bands], axis=0), (-1, k))
+        return xp.reshape(self._joined(self._bands_in(xp.reshape(x, (-1,)), k), k, run), (-1, k))
+
     def _on_numpy(self, x: np.ndarray) -> np.ndarray:
-        """Complex columns as two real ones; few columns, or long ones in Fortran order, alone."""
-        k = x.shape[1]
+        """Complex columns as two real ones; long columns in Fortran order one by one."""
         if x.dtype.kind == "c":
-            real = np.ascontiguousarray(x).view(x.real.dtype)
-            return np.ascontiguousarray(self._on_numpy(real)).view(x.dtype)
-        if k == 1 or (k >= ALONE and not x.flags.f_contiguous):
-            return self._bandwise(np.ascontiguousarray(x), apply_step_numpy)
-        y = memory.result((self.shape[0], k), x.dtype, x.flags.f_contiguous)
-        for j in range(k):
-            y[:, j : j + 1] = self._on_numpy(np.ascontiguousarray(x[:, j : j + 1]))
+            return self._on_numpy(np.ascontiguousarray(x).view(x.real.dtype)).view(x.dtype)
+        turned = x.shape[1] > 1 and x.flags.f_contiguous and len(x) >= LONG
+        y = memory.result((self.shape[0], x.shape[1]), x.dtype, turned)
+        if not turned:
+            self._into(np.ascontiguousarray(x), y)
+        else:
+            for j in range(x.shape[1]):
+                self._into(x[:, j : j + 1], y[:, j : j + 1])
         return y
 
-    def _bandwise(self, x: Array, apply: Callable) -> Array:
-        xp, k = array_namespace(x), x.shape[1]
-        run = lambda step, arrays: apply(step, arrays, lambda name: self._on(x, step, name))
+    def _into(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Write the product with contiguous columns where it belongs."""
+        k = x.shape[1]
+        x, y = x.reshape(-1), y.reshape(-1)
+        run = lambda step, arrays, outs: apply_step_numpy(
+            step, arrays, outs, self._taker(step, x)
+        )  # fmt: skip
         if self.decomposes:
-            bands = self._split(x, run)
-            return xp.concat([xp.reshape(b, (-1, k)) for b in bands], axis=0)
-        return xp.reshape(self._joined(self._pieces_of(x), k, run), (-1, k))
+            self._split(x, k, run, self._bands_in(y, k))
+        else:
+            self._joined(self._bands_in(x, k), k, run, y)
 
-    def _split(self, x: Array, run: Run) -> list[Array]:
-        """The bands of a signal, coarsest first."""
-        found: list[Array] = []
-        xp, k = array_namespace(x), x.shape[1]
-        for fine, coarse in itertools.pairwise(self._all_sizes):
-            bands = [x]
+    def _split(self, x: Array, k: int, run: Run, into: Sequence[Array] = ()) -> list[Array]:
+        """The bands of a signal, coarsest first; `into` is where they belong."""
+        xp, found = array_namespace(x), list[Array]()
+        details, many = list(into[1:]), 2 ** len(self.sizes) - 1
+        for i, (fine, coarse) in enumerate(itertools.pairwise(self._all_sizes), 1):
+            outs = [into[0] if i == self.level else None, *details[-many:]] if into else []
+            bands, details = [x], details[:-many]
             for axis, n in enumerate(fine):
-                shape = (math.prod(coarse[:axis]), n, math.prod(fine[axis + 1 :]) * k)
-                step = self._step(n)
-                bands = [half for b in bands for half in run(step, [xp.reshape(b, shape)])]
+                step, shape = self._step(n), _around(axis, fine, coarse, n, k)
+                last = axis == len(fine) - 1  # only its bands belong somewhere
+                bands = [
+                    half
+                    for j, band in enumerate(bands)
+                    for half in run(
+                        step, [xp.reshape(band, shape)], outs[2 * j : 2 * j + 2] if last else ()
+                    )
+                ]
             x, found = bands[0], bands[1:] + found
         return [x, *found]
 
-    def _joined(self, bands: list[Array], k: int, run: Run) -> Array:
-        """The signal of bands, coarsest first."""
+    def _joined(self, bands: list[Array], k: int, run: Run, into: Array | None = None) -> Array:
+        """The signal of bands, coarsest first; `into` is where it belongs."""
         xp, many = array_namespace(bands[0]), 2 ** len(self.sizes) - 1
         x, details = bands[0], bands[1:]
         for coarse, fine in itertools.pairwise(self._all_sizes[::-1]):
             level, details = [x, *details[:many]], details[many:]
             for axis in reversed(range(len(fine))):
-                shape = (math.prod(coarse[:axis]), coarse[axis], math.prod(fine[axis + 1 :]) * k)
-                step, halves = self._step(fine[axis]), [xp.reshape(b, shape) for b in level]
+                step, shape = self._step(fine[axis]), _around(axis, fine, coarse, coarse[axis], k)
+                halves = [xp.reshape(b, shape) for b in level]
+                outs = () if details or axis else (into,)
                 level = [
-                    run(step, [low, high])[0]
+                    run(step, [low, high], outs)[0]
                     for low, high in zip(halves[::2], halves[1::2], strict=True)
                 ]
             x = level[0]
@@ -242,6 +264,9 @@ class Wavelet(LinearOperator):
             filters, mode = self.acting_filters, self.acting_mode
             self._cache[n] = make_step(n, filters, mode, not self.decomposes)
         return self._cache[n]
+
+    def _taker(self, step: Step, x: Array) -> Take:
+        return lambda name: self._on(x, step, name)
 
     def _on(self, x: Array, step: Step, name: str) -> Array:
         """A matrix of a step where `x` lives, in its precision, kept."""
@@ -275,3 +300,8 @@ class Wavelet(LinearOperator):
         name = "iwavelet" if self.inverse else "wavelet"
         text = f"{name}({size}, {self.name!r}, level={self.level}, mode={self.mode!r})"
         return f"{text}.T" if self.transposed else text
+
+
+def _around(axis: int, fine: tuple, coarse: tuple, n: int, k: int) -> tuple[int, int, int]:
+    """The shape of a band whose axes before this one are coarse, those after it fine."""
+    return math.prod(coarse[:axis]), n, math.prod(fine[axis + 1 :]) * k
