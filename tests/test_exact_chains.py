@@ -247,7 +247,7 @@ def test_cosines_and_sines(name, n):
 
 
 def test_real_transforms_are_products_of_real_factors_without_inner_permutations():
-    for n in (12, 15, 100, 128, 1000):
+    for n in (12, 15, 100, 128, 131, 1000):
         for make, types in ((lo.butterfly.dct, (1, 2, 3, 4)), (lo.butterfly.dst, (2, 3, 4))):
             for type in types:
                 factors = make(n if type > 1 else n + 1, type).factors
@@ -259,7 +259,7 @@ def test_real_transforms_are_products_of_real_factors_without_inner_permutations
                 assert all(
                     f.values.dtype == np.float64 for f, k in zip(factors, kinds, strict=True) if k
                 )
-                assert sum(not k for k in kinds) <= 2  # at the end, and before the last sums
+                assert sum(not k for k in kinds) <= 3  # at the ends, and before the last sums
     butterfly = lo.butterfly.dct(1024, 4)
     assert repr(butterfly.factors[0]) == repr(butterfly.factors[-1]) == "P1024"
     # as many numbers as a complex chain of half the size: 4 n a factor
@@ -388,7 +388,8 @@ def test_toeplitz(n, dtype):
 
 CHAINS = {
     "dft": lambda: lo.butterfly.dft(12),
-    "dft_rader": lambda: lo.butterfly.dft(2 * 131),
+    "dft_rader": lambda: prime.rader(31, np.longdouble(1), "complex128"),
+    "dft_composite": lambda: lo.butterfly.dft(2 * 131),
     "dft_bluestein": lambda: lo.butterfly.dft(263),
     "dft_two_large": lambda: lo.Product(lo.butterfly.dft(131 * 137).factors[:3]),
     "rdft": lambda: lo.butterfly.rdft(12),

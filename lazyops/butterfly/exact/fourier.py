@@ -27,8 +27,8 @@ def dft(n: int, norm: str | None = None, *, dtype: str = "complex128") -> Linear
 
     Decimation in time, one factor for each prime of `n` (Cooley, Tukey, "An algorithm for the
     machine calculation of complex Fourier series", Math. Comp. 19, 1965), times a digit reversal.
-    A prime of 128 and more is a convolution, by Rader's or Bluestein's algorithm, itself of two
-    chains: see `lazyops.butterfly.exact.prime`.
+    A prime of 128 and more is a convolution, by Rader's or Bluestein's algorithm, that is two
+    chains and a diagonal inside: see `lazyops.butterfly.exact.prime`.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ def dft(n: int, norm: str | None = None, *, dtype: str = "complex128") -> Linear
 
     Returns
     -------
-    Product of KroneckerSparse factors and one Permutation, of shape (n, n); with large primes also
-    of block diagonal and Kronecker products of such chains
+    Product of KroneckerSparse factors and one Permutation, of shape (n, n); of a large prime with
+    a restriction at each end or with blocks, and Kronecker products of such chains
 
     Examples
     --------

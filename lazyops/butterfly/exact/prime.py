@@ -29,17 +29,19 @@ from .values import (
     spectrum_of,
 )
 
+RADER = 1000  # below, one flat chain is faster than one of blocks with half its entries
+
 
 def prime_dft(p: int, scale: np.longdouble, dtype: str) -> LinearOperator:
-    """The way with fewer entries: Rader's where p - 1 is smooth, else Bluestein's mostly."""
-    if is_smooth(p - 1) and _entries(p - 1) <= _entries(smooth_size(2 * p - 1)):
+    """Rader's way for a p - 1 that is smooth, where it has fewer entries; else Bluestein's."""
+    if p > RADER and is_smooth(p - 1) and _entries(p - 1) < _entries(smooth_size(2 * p - 1)):
         return rader(p, scale, dtype)
     return bluestein(p, scale, dtype)
 
 
 def _entries(n: int) -> int:
-    """Of the two chains of a convolution of size `n`."""
-    return 2 * n * sum(radices_of(n))
+    """Of each of the two chains of a convolution of size `n`, in one row of all its factors."""
+    return n * sum(radices_of(n))
 
 
 def rader(p: int, scale: np.longdouble, dtype: str) -> LinearOperator:
@@ -60,19 +62,34 @@ def rader(p: int, scale: np.longdouble, dtype: str) -> LinearOperator:
 
 
 def bluestein(n: int, scale: np.longdouble, dtype: str) -> LinearOperator:
-    """Restriction, chain, extension; the chirps are folded into the outermost factors."""
+    left, right = bluestein_values(n, np.ones(n), np.full(n, scale))
+    first = first_rows(n, left)
+    return chain(first, left, right, first.H, dtype=dtype)
+
+
+def bluestein_values(
+    n: int, pre: np.ndarray, post: np.ndarray
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """``diag(post) F diag(pre)`` is the first n rows and columns of the product of these.
+
+    The chirps are folded into the outermost factors.
+    """
     N = smooth_size(2 * n - 1)
     j = np.arange(n)
     chirp = exact_roots(j * j % (2 * n), 2 * n)
     kernel = np.zeros(N, np.clongdouble)
     kernel[:n] = chirp.conj()
     kernel[N - n + 1 :] = chirp[:0:-1].conj()
-    left, right = convolved(N, spectrum_of(kernel) * (scale / N))
-    padded = np.zeros(N, np.clongdouble)
-    padded[:n] = chirp
-    left[0], right[-1] = scale_rows(left[0], padded), scale_columns(right[-1], padded)
-    first = restrict(j, N)
-    return chain(first, left, right, first.H, dtype=dtype)
+    left, right = convolved(N, spectrum_of(kernel) / N)
+    padded = np.zeros((2, N), np.clongdouble)
+    padded[:, :n] = chirp * post, chirp * pre
+    left[0], right[-1] = scale_rows(left[0], padded[0]), scale_columns(right[-1], padded[1])
+    return left, right
+
+
+def first_rows(n: int, left: list[np.ndarray]) -> LinearOperator:
+    a, b, _, d = left[0].shape
+    return restrict(np.arange(n), a * b * d)
 
 
 def generator(p: int) -> int:
