@@ -8,6 +8,7 @@ where its compiled part is missing.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,7 @@ __all__ = [
     "shape_class",
     "split_obstacle",
     "status",
+    "tensor_chain",
 ]
 
 
@@ -97,6 +99,17 @@ def plan_obstacle(stages: Sequence[Stage], like: Array) -> str | None:
     if FORCED == "reference":
         return "LAZYOPS_KERNEL=reference"
     return obstacle(stages, like)
+
+
+def tensor_chain(stages: Sequence[Stage], x: Array, pack: bool = True) -> Any:
+    """What multiplies these stages by tensors like `x`; None if they go one by one, in the array
+    API.  `torch_ops` is imported when the first tensor arrives."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(x, torch.Tensor) or FORCED == "reference":
+        return None
+    from . import torch_ops
+
+    return None if torch_ops.obstacle(stages, x) is not None else torch_ops.Chain(stages, pack)
 
 
 def split_obstacle(T: Array) -> str | None:

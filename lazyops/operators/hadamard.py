@@ -44,22 +44,25 @@ class Hadamard(LinearOperator):
         return self.n, self.n
 
     def _matmat(self, x):
+        return self._between(x[None, :, :])[0, :, :]
+
+    def _between(self, x):
         if not is_inexact_name(dtype_name(x.dtype)):
             x = cast(x, "float64")
-        k, bits = x.shape[1], self.n.bit_length() - 1
-        if k == 0 or bits == 0:
+        bits = self.n.bit_length() - 1
+        if 0 in x.shape or bits == 0:
             return x
         y, xp, done = x, array_namespace(x), 0
         while done < bits:  # the lowest bits first
             now = min(RADIX, bits - done)
             signs = self._signs(x, now, last=done + now == bits)
-            block = (1 << done) * k  # numbers that one entry of the small matrix meets
+            block = (1 << done) * x.shape[2]  # numbers that one entry of the small matrix meets
             if block == 1:
                 y = xp.reshape(y, (-1, 1 << now)) @ signs
             else:
                 y = signs @ xp.reshape(y, (-1, 1 << now, block))
             done += now
-        return xp.reshape(y, (self.n, k))
+        return xp.reshape(y, x.shape)
 
     def _signs(self, x: Array, bits: int, last: bool) -> Array:
         """The small matrix in the dtype and place of `x`; the last one carries the factor."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .._array import Array, array_namespace, is_numpy, namespace_of
+
 PI = np.longdouble("3.14159265358979323846264338327950288")
 
 
@@ -35,3 +37,13 @@ def roots_of_unity(k: np.ndarray, n: int, dtype: Any = np.complex128) -> np.ndar
     real = np.where(upright, far, near) * np.where(np.isin(eighth, (2, 3, 4, 5)), -1.0, 1.0)
     imag = np.where(upright, near, far) * np.where(eighth < 4, -1.0, 1.0)
     return (real + 0.0) + 1j * (imag + 0.0)  # no -0
+
+
+def column_on(x: Array, host: np.ndarray, name: str, cache: dict[Any, Any], which: Any) -> Array:
+    """Constants as a column of dtype `name` where `x` lives; kept in `cache` under `which`."""
+    key = (which, array_namespace(x), str(x.device), name)
+    if key not in cache:
+        column = host.astype(name).reshape(-1, 1)
+        moved = column if is_numpy(x) else namespace_of(x).asarray(column, device=x.device)
+        cache[key] = moved
+    return cache[key]

@@ -15,27 +15,13 @@ from ...operators import LinearOperator
 from ...operators.densify import first_values
 from ..estimate import error_factor
 from ..factorization import Factorization
+from .bounds import nearest_bound, product_bound
 from .measure import measured
-from .pieces import Pieces, componentwise_bound, pieces_of
+from .optimal import METHODS
+from .pieces import Pieces, pieces_of
 from .rank_one import DRAWN
-from .sweeps import (
-    Factors,
-    Format,
-    left_to_right,
-    nearest,
-    pairwise,
-    right_to_left,
-    sweep_bound,
-)
+from .sweeps import Format, nearest
 
-Method = Callable[[Sequence[np.ndarray], Sequence[Format], int], Factors]
-METHODS: dict[str, dict[str, Method]] = {
-    "nearest": {},
-    "pairwise": {"pairwise": pairwise, "pairwise, second": lambda v, f, n: pairwise(v, f, n, 1)},
-    "left-to-right": {"left-to-right": left_to_right},
-    "right-to-left": {"right-to-left": right_to_left},
-}
-METHODS["optimal"] = METHODS["left-to-right"] | METHODS["right-to-left"]
 LADDER = tuple(FloatFormat(4, m) for m in range(1, 12))  # what `tol` chooses from: 6 to 16 bits
 EVALUATIONS = 1 << 25  # scaled numbers that are looked at with drawn scalars, in all
 
@@ -52,8 +38,8 @@ class Quantization:
         ``||A - B|| / ||A||`` in the Frobenius norm, measured: exactly up to 2^24 entries, else
         estimated from ten Gaussian columns.
     bound : float
-        What the error could be at most by theory, known before anything is rounded; infinite where
-        there is none (junctions of rank above one, diagonals between factors).
+        What the error could be at most by theory.  Infinite where there is nothing to say: the
+        product is zero and its factors are not, or it has a large operator of unknown norm.
     formats : tuple of FloatFormat or ScaledInteger
         One for each factor.
     method : str
@@ -104,7 +90,8 @@ def quantize(
         (default: ``e4m1`` to ``e4m11``).
     method : {"optimal", "left-to-right", "right-to-left", "pairwise", "nearest"}
         Where rounding to nearest has the smaller error, that is what comes back, and `method` of
-        the result says so.  ``optimal``: the best of both directions.
+        the result says so.  ``optimal``: the best of several of these, each made better junction
+        by junction while that helps; how many, and for how long, depends on the size.
     tol : float, optional
         Relative error to meet with few bits: the narrowest format that does it for all factors,
         then as many factors one format narrower as it takes, those with most entries first.
@@ -165,37 +152,29 @@ class Task:
 
     def done_in(self, formats: Sequence[Format]) -> Quantization:
         """The best of rounding to nearest and of what the method does."""
-        factors, streaks = self.pieces.factors, self.pieces.streaks
+        factors, streaks = self.pieces.factors, [slice(*at) for at in self.pieces.streaks]
         complex_ones = any(np.iscomplexobj(v) for v in factors)
         most = EVALUATIONS // sum(v.size for v in factors) if complex_ones else DRAWN
         most = min(max(most, 64), DRAWN)
-        found = {"nearest": nearest(factors, formats)}
-        for name, rounded in METHODS[self.method].items():
-            found[name] = []
-            for start, stop in streaks:
-                found[name] += rounded(factors[start:stop], formats[start:stop], most)
+        plain = nearest(factors, formats)
+        rounded = [METHODS[self.method](factors[at], formats[at], most) for at in streaks]
+        found = {"nearest": plain, self.method: [v for one in rounded for v in one.values]}
         operators = [self.pieces.rounded(values, formats) for values in found.values()]
-        errors, confidence = measured(self.pieces.in_full(), operators, self.rng)
+        errors, norm, confidence = measured(self.pieces.in_full(), operators, self.rng)
         best = int(np.argmin(errors))
-        name = list(found)[best]
-        operator = operators[best]
+        chains, others = [factors[at] for at in streaks], self.pieces.others()
+        either = (  # what comes back is the better of the two
+            [nearest_bound(factors[at], formats[at]) for at in streaks],
+            [one.bound for one in rounded],
+        )
         return Quantization(
-            _beside(self.operator, operator),
+            _beside(self.operator, operators[best]),
             errors[best],
-            self.bound(found[name], formats, name),
+            min(product_bound(chains, bounds, others, norm) for bounds in either),
             tuple(formats),
-            name,
+            list(found)[best],
             confidence,
         )
-
-    def bound(self, values: Factors, formats: Sequence[Format], name: str) -> float:
-        """That of rounding to nearest, which no result exceeds, or that of a sweep where less."""
-        if not self.pieces.ranks_are_one:
-            return math.inf
-        found = componentwise_bound(self.pieces.factors, formats)
-        if name in METHODS["optimal"]:
-            found = min(found, sweep_bound(values, formats))
-        return found
 
 
 def _beside(given: LinearOperator, made: LinearOperator) -> LinearOperator:
