@@ -103,10 +103,16 @@ def _circulant_values(column: np.ndarray, dtype: str) -> list[np.ndarray]:
     left, right = convolved(n, spectrum_of(column) / n)
     if dtype.startswith("complex"):
         return [*left, *right]
-    real = [real_pairs(v) for v in left], [real_pairs(v, inward=False) for v in right]
-    real[0][0] = real[0][0][:, : left[0].shape[1]]  # the imaginary part of y is zero
-    real[1][-1] = real[1][-1][:, :, : right[-1].shape[2]]  # and so is that of x
-    return [*real[0], *real[1]]
+    return real_ends(left, right)
+
+
+def real_ends(left: list[np.ndarray], right: list[np.ndarray]) -> list[np.ndarray]:
+    """A product of two such chains on pairs of real numbers, for real x and the real part of y."""
+    outer = [real_pairs(values) for values in left]
+    inner = [real_pairs(values, inward=False) for values in right]
+    outer[0] = outer[0][:, : left[0].shape[1]]
+    inner[-1] = inner[-1][:, :, : right[-1].shape[2]]
+    return [*outer, *inner]
 
 
 def _vector(values: Any, what: str) -> np.ndarray:

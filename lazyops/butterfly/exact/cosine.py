@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...operators import Cosine, LinearOperator, Permutation
-from .real import REAL, Read, complex_chain, diagonal, real_dft, real_part, take
+from .real import REAL, Read, real_dft, real_part, take
 from .values import (
     chain,
     checked_dtype,
@@ -37,8 +37,7 @@ def dct(
     Parameters
     ----------
     n : int
-        Any size from 1 on, from 2 on for type 1.  With a prime of 128 or more inside it is the
-        real part of a complex chain.
+        Any size from 1 on, from 2 on for type 1.
     type : {1, 2, 3, 4}
     norm : {"backward", "ortho", "forward"}
         As in SciPy.
@@ -133,7 +132,7 @@ def _fourth(sine: bool, rows: np.ndarray, dtype: str) -> LinearOperator:
     if n % 2 == 0 and is_smooth(n // 2):
         members, out = _fourth_even(n, signs, scale)
     else:
-        members, out = _fourth_odd(n, signs, scale, dtype)
+        members, out = _fourth_odd(n, signs, scale)
     turned = np.argsort(n - 1 - out if sine else out)
     return chain(Permutation(turned), *members, dtype=dtype)
 
@@ -150,17 +149,14 @@ def _fourth_even(n: int, signs: np.ndarray, scale: np.longdouble):
     real[0][:, first:] *= -1
     places = np.stack([2 * j, n - 1 - 2 * j], axis=1).reshape(-1)
     real[-1] = scale_columns(real[-1], signs[places])
-    return (real, take(places, n)), np.concatenate([2 * k, n - 1 - 2 * k])
+    return [real, take(places, n)], np.concatenate([2 * k, n - 1 - 2 * k])
 
 
-def _fourth_odd(n: int, signs: np.ndarray, scale: np.longdouble, dtype: str):
+def _fourth_odd(n: int, signs: np.ndarray, scale: np.longdouble):
     """The same of a DFT of size n; n may be even too."""
     k = np.arange(n)
     low = 2 * k < n
     pre = exact_roots(k, 4 * n) * signs
     post = exact_roots(4 * k + 1, 8 * n) * scale * np.where(low, 1, -1)
     out = np.where(low, 2 * k, 2 * n - 1 - 2 * k)
-    if is_smooth(n):
-        return (real_part(n, pre, post), take(digits(n), n)), out
-    V = complex_chain(n, pre, dtype)
-    return ((diagonal(post, V.dtype) @ V).real,), out
+    return real_part(n, pre, post), out

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...operators import Diagonal, Identity, LinearOperator, Permutation, Product, kron
-from .prime import prime_dft
+from ...operators import (
+    Diagonal,
+    Identity,
+    LinearOperator,
+    Permutation,
+    Product,
+    Restriction,
+    kron,
+    restrict,
+)
+from .prime import prime_dft, symmetric
 from .values import (
     DIRECT,
     chain,
@@ -20,6 +29,7 @@ from .values import (
 )
 
 COMPLEX = ("complex128", "complex64")
+DENSE = 11  # a prime above is two blocks of half the size, which round less
 
 
 def dft(n: int, norm: str | None = None, *, dtype: str = "complex128") -> LinearOperator:
@@ -27,14 +37,15 @@ def dft(n: int, norm: str | None = None, *, dtype: str = "complex128") -> Linear
 
     Decimation in time, one factor for each prime of `n` (Cooley, Tukey, "An algorithm for the
     machine calculation of complex Fourier series", Math. Comp. 19, 1965), times a digit reversal.
-    A prime of 128 and more is a convolution, by Rader's or Bluestein's algorithm, itself of two
-    chains: see `lazyops.butterfly.exact.prime`.
+    A prime above 11 takes cosines and sines apart, one of 128 and more is a convolution, by Rader's
+    or Bluestein's algorithm, that is two chains and a diagonal folded in: see
+    `lazyops.butterfly.exact.prime`.
 
     Parameters
     ----------
     n : int
-        Any size from 1 on.  A prime factor p below 128 costs p multiplications for each entry,
-        a larger one at most some 8 log2(p).
+        Any size from 1 on.  A prime factor p costs p multiplications for each entry up to 11, some
+        p / 2 below 128, and at most some 10 log2(p) from there on.
     norm : {"backward", "ortho", "forward"}
         As in SciPy.
     dtype : "complex128" or "complex64"
@@ -42,8 +53,8 @@ def dft(n: int, norm: str | None = None, *, dtype: str = "complex128") -> Linear
 
     Returns
     -------
-    Product of KroneckerSparse factors and one Permutation, of shape (n, n); with large primes also
-    of block diagonal and Kronecker products of such chains
+    Product of KroneckerSparse factors and one Permutation, of shape (n, n); for a prime above 11
+    with restrictions around its factors; from 128 on with Kronecker products of chains
 
     Examples
     --------
@@ -63,12 +74,17 @@ def dft(n: int, norm: str | None = None, *, dtype: str = "complex128") -> Linear
     for p in radices:
         whole = n // above  # size of the transforms that this factor puts together
         own = scale if above * p == n else np.longdouble(1)
-        if p < DIRECT:
+        if p >= DIRECT:
+            factors.extend(_large(p, above, whole, own, dtype))
+        elif p > DENSE:
+            factors.extend(symmetric(p, above, whole, own, dtype))
+        else:
             shape = (above, p, p, whole // p)
             factors.append(rounded(np.broadcast_to(twiddled(p, whole) * own, shape), dtype))
-        else:
-            factors.extend(_large(p, above, whole, own, dtype))
         above *= p
+    last = factors[-1]
+    if isinstance(last, Restriction):  # one gather for two
+        return chain(*factors[:-1], restrict(digits(n)[last.index], n), dtype=dtype)
     return chain(*factors, Permutation(digits(n)), dtype=dtype)
 
 
@@ -76,11 +92,10 @@ def _large(p: int, above: int, whole: int, scale: np.longdouble, dtype: str):
     """``I (x) F_p (x) I_m`` and the twiddles on its right."""
     m = whole // p
     inner = prime_dft(p, scale, dtype)
-    ends = [Identity(k) for k in (above, m)]
     if above == m == 1:
         yield from inner.factors if isinstance(inner, Product) else [inner]
         return
-    yield kron(*([ends[0]] if above > 1 else []), inner, *([ends[1]] if m > 1 else []))
+    yield kron(*(A for A in (Identity(above), inner, Identity(m)) if A.shape != (1, 1)))
     if m > 1:
         k, t = np.ogrid[:p, :m]
         twiddles = exact_roots(np.arange(whole), whole)[(k * t) % whole].reshape(-1)

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._array import with_complex
-from ...operators import Diagonal, LinearOperator, Permutation, restrict
+from ...operators import LinearOperator, Permutation, restrict
+from .convolution import real_ends
 from .fourier import dft
+from .prime import bluestein_values, first_rows
 from .values import (
     chain,
     checked,
@@ -106,23 +107,14 @@ def real_dft(
 ) -> LinearOperator:
     """``y[i] = Re(weights[i] V[rows[i]])``, V the DFT of size n of the real vector v.
 
-    By real butterflies; with a prime of 128 or more in n the real part of a complex chain.  An odd
-    n takes each row once.
+    For an even n from the DFT of half the size.
     """
     if n % 2 == 0 and is_smooth(n // 2):
         return _halved(n, read, rows, weights, dtype)
-    if n % 2 and is_smooth(n):
-        post = np.empty(n, np.clongdouble)
-        post[rows] = weights
-        return chain(
-            Permutation(rows),
-            real_part(n, read.signs, post),
-            take(read.places[digits(n)], read.size),
-            dtype=dtype,
-        )
-    V = complex_chain(n, read.signs, dtype)
-    members = [diagonal(weights, V.dtype), take(rows, n), V, take(read.places, read.size)]
-    return chain(*members, dtype=dtype).real
+    post = np.zeros(n, np.clongdouble)
+    post[rows] = weights
+    members = real_part(n, read.signs, post)
+    return chain(take(rows, n), *members, take(read.places, read.size), dtype=dtype)
 
 
 def _halved(
@@ -146,26 +138,19 @@ def _halved(
     )
 
 
-def real_part(n: int, pre: np.ndarray, post: np.ndarray) -> list[np.ndarray]:
-    """``Re diag(post) F diag(pre)`` of a real vector with its digits reversed, as values."""
-    factors = dft_values(n)
-    rows = factors[0].shape[1]
-    factors[-1] = scale_columns(factors[-1], pre[digits(n)])
-    factors[0] = scale_rows(factors[0], post)
-    real = [real_pairs(values) for values in factors]
-    real[-1] = real[-1][:, :, ::2]  # columns (c, part): the imaginary part of x is zero
-    real[0] = real[0][:, :rows]  # rows (part, b): that of y is not wanted
-    return real
-
-
-def complex_chain(n: int, pre: np.ndarray, dtype: str) -> LinearOperator:
-    """F diag(pre), in the complex dtype of a real one."""
-    name = with_complex(dtype)
-    return dft(n, dtype=name) @ diagonal(pre, name)
-
-
-def diagonal(values: np.ndarray, dtype: Any) -> LinearOperator:
-    return Diagonal(values.astype(dtype), copy=False)
+def real_part(n: int, pre: np.ndarray, post: np.ndarray) -> list[Any]:
+    """``Re diag(post) F diag(pre)`` of a real vector: values, and what places entries."""
+    if is_smooth(n):
+        factors = dft_values(n)
+        factors[-1] = scale_columns(factors[-1], pre[digits(n)])
+        factors[0] = scale_rows(factors[0], post)
+        real = [real_pairs(values) for values in factors]
+        real[-1] = real[-1][:, :, ::2]  # columns (c, part): the imaginary part of x is zero
+        real[0] = real[0][:, : factors[0].shape[1]]  # rows (part, b): that of y is not wanted
+        return [real, take(digits(n), n)]
+    left, right = bluestein_values(n, pre, post)
+    first = first_rows(n, left)
+    return [first, real_ends(left, right), first.H]
 
 
 def take(index: np.ndarray, n: int) -> LinearOperator:
