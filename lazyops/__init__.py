@@ -77,6 +77,8 @@ from .transforms import istft as istft
 from .transforms import iwavelet as iwavelet
 from .transforms import laplacian as laplacian
 from .transforms import mdct as mdct
+from .transforms import nudft as nudft
+from .transforms import nufft as nufft
 from .transforms import overlap_add as overlap_add
 from .transforms import pad as pad
 from .transforms import radon as radon

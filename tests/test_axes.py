@@ -12,6 +12,7 @@ from theory import assert_within
 
 import lazyops as lo
 from lazyops.operators import Identity
+from lazyops.operators.stretches import Windows, stretches
 from lazyops.testing import check_operator
 
 SIZES = [*range(1, 18), 31, 32, 48, 97, 100, 128, 1000, 1009, 1024]
@@ -112,6 +113,44 @@ def test_overlap_add_adds_each_window_in_its_place(n, size, hop):
     for i, window in enumerate(windows):
         want[i * hop : i * hop + size] += window
     np.testing.assert_array_equal(A @ windows.reshape(-1), want)
+
+
+@given(
+    st.integers(1, 3), st.integers(8, 20), st.integers(1, 30), st.integers(0, 5), st.integers(1, 3)
+)
+def test_windows_are_found_and_added_up(k, size, hop, first, count):
+    """Long ones run as one view; what follows is the same as entry by entry."""
+    index = (first + hop * np.arange(count)[:, None] + np.arange(size)).reshape(-1)
+    n = int(index[-1]) + 3
+    A, x = lo.restrict(index, n), probe(n, k=k)
+    assert (count > 1 and hop != size) == isinstance(stretches(index, {}), Windows)
+    np.testing.assert_array_equal(A @ x, x[index])
+    y, want = probe(len(index), k=k), np.zeros((n, k))
+    np.add.at(want, index, y)
+    np.testing.assert_array_equal(A.H @ y, want)
+    both = lo.along_axis(A, (2, n, k), 1)
+    X = probe(2 * n * k, k=1)[:, 0]
+    got = (both @ X).reshape(2, -1, k)
+    np.testing.assert_array_equal(got, X.reshape(2, n, k)[:, index])
+    back = (both.H @ got.reshape(-1)).reshape(2, n, k)
+    np.testing.assert_array_equal(back, [A.H @ part for part in got])
+
+
+@given(st.lists(st.tuples(st.integers(-2, 2), st.integers(900, 1500)), min_size=1, max_size=4))
+def test_long_stretches_equal_their_index(parts):
+    pieces = [20 + abs(step) * length + step * np.arange(length) for step, length in parts]
+    index = np.concatenate(pieces)
+    n = int(index.max()) + 2
+    A, x = lo.restrict(index, n), probe(n)
+    np.testing.assert_array_equal(A @ x, x[index])
+    y, want = probe(len(index)), np.zeros((n, 2))
+    np.add.at(want, index, y)
+    np.testing.assert_array_equal(A.H @ y, want)
+    two = lo.kron(lo.Identity(2), A)
+    np.testing.assert_array_equal(
+        two @ np.concatenate([x, 2 * x]), np.concatenate([x[index], 2 * x[index]])
+    )
+    np.testing.assert_array_equal(two.H @ np.concatenate([y, y]), np.concatenate([want, want]))
 
 
 @pytest.mark.parametrize("n", SIZES)

@@ -6,22 +6,27 @@ import contextlib
 import ctypes
 
 import numpy as np
+import nvrtc
 import pytest
 from emulated import COMPILER, Emulator, compiled, named
 from theory import gamma
 
 import lazyops as lo
+from lazyops import kernels
 from lazyops.kernels.cuda import launches
 from lazyops.kernels.cuda.cost import plan_runs
 from lazyops.kernels.cuda.launches import Held, Layout
 from lazyops.kernels.cuda.plan import make_plan, obstacle
-from lazyops.kernels.cuda.text import SUMS, text
+from lazyops.kernels.cuda.text import ITEMSIZE, SUMS, text
 from lazyops.kernels.cuda.tiles import MASKS
 from lazyops.kernels.reference import ks_matmat
 from lazyops.kernels.stage import result_dtype
 from lazyops.pattern import Chain, Pattern
 
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="the emulator is built by g++")
+pytestmark = [
+    pytest.mark.skipif(COMPILER is None, reason="the emulator is built by g++"),
+    pytest.mark.skipif(kernels.FORCED == "reference", reason="the text is the same"),
+]
 STORED = {"float16": 2.0**-11, "bfloat16": 2.0**-8}  # roundings of what is stored
 
 
@@ -325,7 +330,7 @@ def spread(factor, rng):
 def test_codes_are_decoded_in_the_kernels(form):
     """Every code of the format, subnormal ones included, in a run and in a lone factor."""
     rng = np.random.default_rng(6)
-    for A in (lo.butterfly.hadamard(64), lo.butterfly.dft(16)):
+    for A in (lo.butterfly.hadamard(32), lo.butterfly.dft(8)):
         A = lo.Product(tuple(spread(f, rng) for f in A._operands))
         Q = lo.butterfly.quantize(A, form, method="nearest").operator
         for product in (Q, Q.H):
@@ -347,39 +352,32 @@ def test_bytes_moved_are_the_bytes_planned():
         assert machine.moved == [step.moved for step in made.steps]
 
 
-def conflicts(variant, stage, group):
-    """How many times as long the reads of a stage take as without bank conflicts, at most."""
-    inner = variant.stages[stage]
-    whole = (
-        text(variant, emulated=True)
-        + f"""
-extern "C" void places(int* out, int s) {{
-  for (int t = 0; t < THREADS; ++t) {{
-    const Item me = item<{inner.a * inner.d}>(t);
-    const int block = me.block, at = block / {inner.d} * {inner.c * inner.d} + block % {inner.d};
-    out[t] = place(at + s * {inner.d}, me.k, me.n);
-  }}
-}}
+PLACES = """
+extern "C" void places(int* out, int stage, int s) {
+#define STAGE(number, AI, B, C, DI, T)                                        \\
+  if (stage == number)                                                        \\
+    for (int t = 0; t < THREADS; ++t) {                                       \\
+      const Item me = item<AI * DI>(t);                                       \\
+      out[t] = place(me.block / DI * C * DI + me.block % DI + s * DI, me.k, me.n); \\
+    }
+  STAGES
+}
 """
-    )
-    library = compiled(whole, variant.kernel)
-    threads, item = variant.known("THREADS"), {"f32": 4, "f64": 8, "c64": 8, "c128": 16}
-    size = item[
-        {"float32": "f32", "float64": "f64", "complex64": "c64", "complex128": "c128"}[
-            variant.dtype
-        ]
-    ]
+
+
+def conflicts(variant):
+    """How many times as long the reads of a stage take as without bank conflicts, at most."""
+    places = compiled(text(variant, emulated=True) + PLACES, variant.kernel).places
+    threads, size = variant.known("THREADS"), ITEMSIZE[variant.dtype]
     width = size * (variant.known("N") if variant.known("LAYOUT") == 0 else 1)
     lanes = min(32, 128 // width)
-    worst = 0
-    for s in range(inner.c):
-        out = (ctypes.c_int * threads)()
-        library.places(out, s)
-        places = np.array(out).reshape(-1, 32)
-        for warp in places[: max(1, min(len(places), group // 32))]:
-            for start in range(0, 32, lanes):
-                at = np.unique(warp[start : start + lanes] * size)
-                words = np.unique((at[:, None] + np.arange(0, width, 4)).ravel() // 4)
+    worst = 0.0
+    for stage, inner in enumerate(variant.stages):
+        for s in range(inner.c):
+            out = (ctypes.c_int * threads)()
+            places(out, stage, s)
+            for turn in np.array(out).reshape(-1, lanes) * size:
+                words = np.unique((np.unique(turn)[:, None] + np.arange(0, width, 4)) // 4)
                 worst = max(worst, np.bincount(words % 32).max() / -(-len(words) // 32))
     return worst
 
@@ -393,9 +391,7 @@ def test_shared_memory_is_read_without_conflicts(radix, dtype, along):
         Held(np.ones(p, dtype), dtype, Pattern(*p)) for p in butterfly(radix**levels, radix)[::-1]
     ]
     launch = launches.chain_launch(held, Layout(64, along, 16), dtype, 8, 1)
-    items = launch.variant.known("THREADS")
-    for stage in range(levels):
-        assert conflicts(launch.variant, stage, items) == 1
+    assert conflicts(launch.variant) == 1
 
 
 def test_masks_are_pascals_triangle():
@@ -436,3 +432,46 @@ def test_without_cupy_it_says_so():
         pytest.skip(f"CuPy {cupy.__version__} is installed")
     assert cuda.missing().startswith("CuPy is not installed (pip install 'lazyops[cupy]')")
     assert "CUDA device" in cuda.stages_obstacle([], np.ones((2, 1)))
+
+
+def default_variants():
+    """What plans of usual products take: each kernel that a user would wait for."""
+    found = {}
+    for dtype in ("float32", "complex64", "bfloat16", "float64", "complex128"):
+        for n, columns, along in ((1024, 4096, True), (4096, 64, True), (4096, 512, False)):
+            layout = Layout(columns, along, 16)
+            runs = plan_runs(
+                list(Chain.square_dyadic(n))[::-1], columns, dtype, along_columns=along
+            )
+            for c in runs:
+                held = [Held(None, dtype, p, packed=True) for p in c.patterns]
+                if c.tile_n:
+                    launch = launches.chain_launch(held, layout, dtype, c.tile_n, c.tile_k)
+                else:
+                    held = Held(None, dtype, c.patterns[0])
+                    launch = launches.one_factor(held, layout, dtype)
+                found[launch.variant] = None
+        for pattern, columns in (((1, 64, 64, 64), 512), ((64, 64, 64, 1), 4), ((8, 4, 4, 8), 64)):
+            for along in (True, False):
+                held = Held(None, dtype, Pattern(*pattern))
+                launch = launches.one_factor(held, Layout(columns, along, 16), dtype)
+                found[launch.variant] = None
+    return list(found)
+
+
+@pytest.mark.skipif(nvrtc.library() is None, reason="nvidia-cuda-nvrtc is not installed")
+def test_default_variants_compile_without_spills():
+    """By the compiler that a device's machine has, with CuPy's options; registers hold all."""
+    for variant in default_variants():
+        registers, stack = nvrtc.resources(nvrtc.cubin(text(variant)))
+        assert stack == 0, f"{registers} registers and {stack} bytes spilled: {variant}"
+
+
+@pytest.mark.skipif(nvrtc.library() is None, reason="nvidia-cuda-nvrtc is not installed")
+@pytest.mark.parametrize("arch", ["sm_80", "sm_100"])
+def test_other_devices_and_gradients_compile(arch):
+    held = [Held(None, "float32", Pattern(*p)) for p in butterfly(1024, 4)[::-1]]
+    layout = Layout(4096, True, 16)
+    launch = launches.gradient_launch(held, layout, "float32", 4, 1, [None] * 5, 8)
+    for variant in (launch.variant, *default_variants()[:3]):
+        nvrtc.cubin(text(variant), arch)

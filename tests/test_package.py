@@ -23,10 +23,10 @@ PUBLIC = {
     "dstn", "explain", "factorize", "fft", "fftn", "fixed_support", "flip", "gabor", "gradient",
     "hadamard", "hankel", "hartley", "hstack", "ifft", "ifftn", "igabor", "imdct", "inverse",
     "irfft", "istft", "iwavelet", "kron", "kronsum", "laplacian", "load", "may_lack_optimum",
-    "mdct", "norm", "overlap_add", "pad", "quantize", "radon", "recompress", "refine",
-    "relative_error", "resample", "resample_poly", "restrict", "rfft", "roll", "same_up_to_scaling",
-    "save", "set_num_threads", "show_versions", "simplify", "stft", "toeplitz", "trace", "tradeoff",
-    "vstack", "wavelet", "zak",
+    "mdct", "norm", "nudft", "nufft", "overlap_add", "pad", "quantize", "radon", "recompress",
+    "refine", "relative_error", "resample", "resample_poly", "restrict", "rfft", "roll",
+    "same_up_to_scaling", "save", "set_num_threads", "show_versions", "simplify", "stft",
+    "toeplitz", "trace", "tradeoff", "vstack", "wavelet", "zak",
 }  # fmt: skip
 
 

@@ -36,6 +36,7 @@ from ..operators import (
     Lapped,
     LinearOperator,
     Modulation,
+    Nonuniform,
     Permutation,
     Product,
     QuantizedKroneckerSparse,
@@ -104,6 +105,18 @@ def values(ndim: int) -> Check:
 
 def index(value: Any) -> bool:
     return is_numpy(value) and value.ndim == 1 and value.dtype in (np.int32, np.int64)
+
+
+def points(value: Any) -> bool:
+    return is_numpy(value) and value.ndim == 2 and value.dtype == np.float64
+
+
+def modes(value: Any) -> bool:
+    return points(value) or (type(value) is tuple and all(map(size, value)))
+
+
+def accuracy(value: Any) -> bool:
+    return value is None or type(value) is float
 
 
 def codes(value: Any) -> bool:
@@ -303,6 +316,10 @@ KINDS = {
     "KroneckerSparse": Kind(KroneckerSparse, {"stored": values(4), **FLAGS}),
     "Lapped": Kind(Lapped, {"window": values(1), "count": size, "transposed": flag}),
     "Modulation": Kind(Modulation, {"n": size, "step": integer}),
+    "Nonuniform": Kind(
+        Nonuniform,
+        {"points": points, "modes": modes, "sign": integer, "eps": accuracy, "transposed": flag},
+    ),
     "Permutation": Kind(Permutation, {"index": index}),
     "Product": Kind(Product, {"factors": operators}, no_nested("factors", Product)),
     "QuantizedKroneckerSparse": Kind(

@@ -36,6 +36,7 @@ from .kronecker_sparse import KroneckerSparse as KroneckerSparse
 from .lapped import Lapped as Lapped
 from .modulation import Modulation as Modulation
 from .node import known_partner as known_partner
+from .nonuniform import Nonuniform as Nonuniform
 from .parts import RealPart as RealPart
 from .permutation import Permutation as Permutation
 from .quantities import inverse as inverse

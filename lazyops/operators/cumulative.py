@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from .._array import Array, array_namespace, is_numpy
 from .base import LinearOperator
 from .scalar import check_size
@@ -33,10 +35,15 @@ class Cumulative(LinearOperator):
         xp = array_namespace(x)
         if 0 in x.shape:
             return x
-        if self.transposed:
-            x = xp.flip(x, axis=axis)
-        y = x.cumsum(axis=axis) if is_numpy(x) else xp.cumulative_sum(x, axis=axis)
-        return xp.flip(y, axis=axis) if self.transposed else y
+        if is_numpy(x):
+            if not self.transposed:
+                return np.cumsum(x, axis=axis)
+            y = np.empty(x.shape, x.dtype)
+            np.cumsum(np.flip(x, axis), axis=axis, out=np.flip(y, axis))
+            return y
+        if not self.transposed:
+            return xp.cumulative_sum(x, axis=axis)
+        return xp.flip(xp.cumulative_sum(xp.flip(x, axis=axis), axis=axis), axis=axis)
 
     def _adjoint(self):
         return Cumulative(self.n, not self.transposed)

@@ -65,6 +65,8 @@ class Fourier(LinearOperator):
         return f(complex_for_fft(x), axes=axes, norm=self.norm)
 
     def _between(self, x):
+        if 0 in x.shape:
+            return array_namespace(x).zeros_like(cast(x, with_complex(dtype_name(x.dtype))))
         if x.shape[2] == 1:  # SciPy runs faster along what is the last axis indeed
             return self._along(x[:, :, 0], (1,))[:, :, None]
         return self._along(x, (1,))

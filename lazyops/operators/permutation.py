@@ -14,6 +14,7 @@ from ..kernels import Stage
 from .base import LinearOperator
 from .node import INDEX
 from .scalar import check_size
+from .stretches import stretches, take
 
 
 @dataclass(eq=False, repr=False)
@@ -38,7 +39,6 @@ class Permutation(LinearOperator):
     """
 
     index: Array = field(metadata=INDEX)
-    makes_new = True
 
     def _check(self):
         index = as_index(self.index, "a permutation")
@@ -152,7 +152,8 @@ def _check_is_permutation(index: Array) -> None:
 def take_rows(x: Array, index: Array, cache: dict[Any, Any], axis: int = 0) -> Array:
     """``x[index]`` along an axis, wherever `x` lives; moved indices are kept in `cache`."""
     if is_numpy(x) and is_numpy(index):
-        return np.take(x, index, axis=axis)
+        found = stretches(index, cache)
+        return np.take(x, index, axis=axis) if found is None else take(x, found, axis)
     return array_namespace(x).take(x, index_for(x, index, cache), axis=axis)
 
 

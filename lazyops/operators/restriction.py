@@ -12,6 +12,7 @@ from .base import LinearOperator
 from .node import INDEX
 from .permutation import as_index, index_for, take_rows
 from .scalar import check_size
+from .stretches import put, stretches
 
 
 @dataclass(eq=False, repr=False)
@@ -28,12 +29,23 @@ class Restriction(LinearOperator):
         return int(self.index.shape[0]), self.n
 
     def _matmat(self, x):
-        run = _run_for(self, x)
-        return x[run, :] if run is not None else take_rows(x, self.index, self._cache)
+        return self._along(x, 0)
 
     def _between(self, x):
-        run = _run_for(self, x)
-        return x[:, run, :] if run is not None else take_rows(x, self.index, self._cache, axis=1)
+        return self._along(x, 1)
+
+    def _along(self, x: Array, axis: int) -> Array:
+        if not is_numpy(x) and (run := self._run) is not None:
+            return x[run, :] if axis == 0 else x[:, run, :]
+        return take_rows(x, self.index, self._cache, axis)
+
+    @property
+    def _run(self) -> slice | None:
+        """The one slice that does it, where its step is positive: every library has those."""
+        found = stretches(to_numpy(self.index), self._cache)
+        if not isinstance(found, list) or len(found) > 1 or found[0].step < 1:
+            return None
+        return found[0].source
 
     def _adjoint(self):
         return Extension(self.index, self.n, copy=False)
@@ -58,21 +70,19 @@ class Extension(LinearOperator):
     def _matmat(self, x):
         if not is_numpy(x):
             return self._gather(x)
+        if (found := stretches(to_numpy(self.index), self._cache)) is not None:
+            return put(x, found, self.n, 0)
         if self._repeats and x.dtype.char in "fdFD":
             return self._matrix(x.dtype) @ x
-        if not self._repeats:
-            return self._between(x[None])[0]
         y = np.zeros((self.n, x.shape[1]), x.dtype)
-        np.add.at(y, self.index, x)
+        np.add.at(y, self.index, x) if self._repeats else y.__setitem__(self.index, x)
         return y
 
     def _between(self, x):
-        if not is_numpy(x) or self._repeats:
+        if not is_numpy(x):
             return None
-        y = np.zeros((x.shape[0], self.n, x.shape[2]), x.dtype)
-        run = _run_for(self, x)
-        y[:, self.index if run is None else run] = x
-        return y
+        found = stretches(to_numpy(self.index), self._cache)
+        return None if found is None else put(x, found, self.n, 1)
 
     def _matrix(self, dtype: np.dtype) -> Any:
         """As a sparse matrix of ones, six times as fast as adding entry by entry."""
@@ -114,22 +124,6 @@ class Extension(LinearOperator):
 
     def _label(self):
         return f"R{self.shape[1]}x{self.n}.H"
-
-
-def _run_for(op: Restriction | Extension, x: Array) -> slice | None:
-    """The positions as a slice, where they keep one step and `x` can be sliced by it."""
-    if "run" not in op._cache:
-        op._cache["run"] = _as_slice(to_numpy(op.index))
-    run = op._cache["run"]
-    return None if run is None or (run.step < 0 and not is_numpy(x)) else run
-
-
-def _as_slice(index: np.ndarray) -> slice | None:
-    step = int(index[1] - index[0]) if len(index) > 1 else 1
-    if step == 0 or len(index) == 0 or (np.diff(index) != step).any():
-        return None
-    stop = int(index[-1]) + (1 if step > 0 else -1)
-    return slice(int(index[0]), None if stop < 0 else stop, step)
 
 
 def _rounds(index: np.ndarray, n: int) -> list[np.ndarray]:

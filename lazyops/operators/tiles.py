@@ -36,26 +36,26 @@ def add_terms(x: np.ndarray, shape: Sequence[int], terms: Sequence[Term]) -> np.
         scale = 1.0  # else 1, -2, 1 and the like: added as they are, and scaled once
     terms = [Term(t.axis, t.offset, t.weight / scale) for t in terms]
     terms.sort(key=lambda t: (abs(t.weight) == 1, -t.weight))  # those that need a product first
+    buffer = np.empty(min(TILE, y.size), x.dtype)
     if x.shape[1:] == y.shape[1:] and (x.shape == y.shape or all(t.axis == 0 for t in terms)):
         x = np.ascontiguousarray(x)
         steps = [math.prod(x.shape[axis + 1 :]) for axis in range(x.ndim)]
         flat = [Term(0, t.offset * steps[t.axis], t.weight) for t in terms]
-        _sum_flat(y.reshape(-1), x.reshape(-1), flat, scale)
+        _sum_flat(y.reshape(-1), x.reshape(-1), flat, scale, buffer)
         for region in _edges(y.shape, terms):
-            _sum_into(y, x, terms, scale, region)
+            _sum_into(y, x, terms, scale, region, buffer)
     else:
-        _sum_into(y, x, terms, scale, tuple([(0, n) for n in shape]))
+        _sum_into(y, x, terms, scale, tuple([(0, n) for n in shape]), buffer)
     return y
 
 
-def _sum_flat(y: np.ndarray, x: np.ndarray, terms: Sequence[Term], scale: float) -> None:
+def _sum_flat(y, x, terms: Sequence[Term], scale: float, buffer: np.ndarray) -> None:
     """The same of vectors: in the middle every term has all it reads, and little is asked."""
     offsets = [t.offset for t in terms]
     start = min(max([0, *(-o for o in offsets)]), len(y))
     stop = max(min([len(y), *(len(x) - o for o in offsets)]), start)
     for region in ((0, start), (stop, len(y))):
-        _sum_into(y, x, terms, scale, (region,))
-    buffer = np.empty(min(TILE, stop - start), x.dtype)
+        _sum_into(y, x, terms, scale, (region,), buffer)
     for a in range(start, stop, TILE):
         b = min(a + TILE, stop)
         out = y[a:b]
@@ -75,9 +75,8 @@ def _edges(shape: Sequence[int], terms: Sequence[Term]) -> Iterator[Tile]:
                 yield (*everything[:axis], (a, b), *everything[axis + 1 :])
 
 
-def _sum_into(y: np.ndarray, x: np.ndarray, terms: Sequence[Term], scale: float, region: Tile):
+def _sum_into(y, x, terms: Sequence[Term], scale: float, region: Tile, buffer: np.ndarray) -> None:
     """The terms, `scale` times, into a region of `y`."""
-    buffer = np.empty(TILE, x.dtype)
     for tile in _tiles(region, TILE):
         out = y[tuple([slice(a, b) for a, b in tile])]
         _fill(out, x, tile, terms, buffer)

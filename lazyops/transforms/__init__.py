@@ -27,6 +27,8 @@ from .named import dst as dst
 from .named import fft as fft
 from .named import hadamard as hadamard
 from .named import ifft as ifft
+from .nonuniform import nudft as nudft
+from .nonuniform import nufft as nufft
 from .resampling import resample as resample
 from .resampling import resample_poly as resample_poly
 from .shifts import chunk as chunk

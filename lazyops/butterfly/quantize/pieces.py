@@ -75,7 +75,8 @@ class Pieces:
         could overflow without it.
         """
         pairs = [stored(v, f, self.dtype) for v, f in zip(values, formats, strict=True)]
-        waiting, joined = 1.0, []
+        waiting = 1.0
+        joined: list[LinearOperator] = []
         for n, (factor, scale) in reversed(tuple(enumerate(pairs))):  # as they are applied
             waiting *= scale
             if waiting != 1.0 and (n == 0 or not 1 / HEADROOM < waiting < HEADROOM):

@@ -16,6 +16,8 @@ from .tiles import MASKS, geometry, swizzle
 FEW = 8  # columns up to which values are what costs
 VECTOR = 16  # bytes of the widest access
 MOST_GRID = (1 << 31) - 1
+SHARED = 227 * 1024  # bytes of shared memory that blocks of one processor have
+REGISTERS = 1 << 16  # of one processor
 
 FACTOR = np.dtype(
     [("values", "u8"), ("table", "u8"), ("scale", "f4"), ("conjugated", "i4")], align=True
@@ -185,7 +187,7 @@ def _tile(p: Pattern, layout: Layout, dtype: str) -> tuple[dict[str, int], int]:
     if wide:
         rows, columns = rows // 2, columns if ks > 1 else columns // 2
     depth = 8 if wide or ks > 1 else 16
-    own = 4
+    own = 2 if ITEMSIZE[SUMS[dtype]] == 16 else 4  # more of them would not fit the registers
     sizes = {
         "TILE_B": rows,
         "TILE_N": columns,
@@ -256,9 +258,10 @@ def run_of(
     tile["THREADS"] = int(min(512, max(64, 1 << (max(1, items - 1)).bit_length())))
     stages = tuple(InnerStage(*s, f.transposed) for s, f in zip(shape.stages, factors, strict=True))
     variant = Variant(kernel, dtype, factors[0].storage, tuple(tile.items()), stages)
-    blocks = max(1, min(3, 227 * 1024 // (variant.shared + 1024)))
-    while blocks > 1 and blocks * tile["THREADS"] > 1024:
-        blocks -= 1
+    words = ITEMSIZE[sums] // 4  # inputs, sums and a row of values; addresses beside them
+    needed = max(24 + words * (c * n + n + c) + 3 * c for _, _, c, _ in shape.stages)
+    fit = REGISTERS // (tile["THREADS"] * (-(-needed // 8) * 8))
+    blocks = max(1, min(3, fit, SHARED // (variant.shared + 1024)))
     variant = variant._replace(constants=(*variant.constants, ("BLOCKS_PER_SM", blocks)))
     records = np.array([factor_record(f) for f in factors], FACTOR)
     rows_in = shape.outer * shape.inner * shape.first_rows
