@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._array import Array, array_namespace
+import numpy as np
+
+from .._array import Array, array_namespace, is_numpy
 from .base import LinearOperator
 from .diagonal import in_one_dtype, require_array
 from .scalar import check_size
@@ -54,7 +56,8 @@ class Lapped(LinearOperator):
             x = xp.reshape(x, (rows, self.count, k))
         else:
             x = xp.permute_dims(xp.reshape(x, (self.count, rows, k)), (1, 0, 2))
-        y = _rotated(x, xp.reshape(window, (4, -1, 1, 1)), not self.transposed)
+        rotate = _rotated_in_place if is_numpy(x) else _rotated
+        y = rotate(x, xp.reshape(window, (4, -1, 1, 1)), not self.transposed)
         if self.transposed:
             y = xp.permute_dims(y, (1, 0, 2))
         return xp.reshape(y, (n, k))
@@ -86,6 +89,24 @@ def _rotated(x: Array, quarters: Array, last: bool) -> Array:
     one = _joined(xp.flip(lower, axis=0), upper, -b, -d, last)
     two = _joined(xp.flip(upper, axis=0), lower, -c, a, not last)
     return xp.concat([one, two], axis=0)
+
+
+def _rotated_in_place(x: np.ndarray, quarters: np.ndarray, last: bool) -> np.ndarray:
+    """The same with two passes over each half and one piece of memory."""
+    h = x.shape[0] // 2
+    x = np.ascontiguousarray(x)
+    a, b, c, d = quarters
+    y = np.empty(x.shape, np.result_type(x, quarters))
+    first, rest, but_last = slice(0, 1), slice(1, None), slice(0, -1)
+    upper = y[:h], x[: h - 1 : -1], x[:h], -b, -d, last
+    lower = y[h:], x[h - 1 :: -1], x[h:], -c, a, not last
+    for out, near, far, w, v, at_end in (upper, lower):
+        here, there = (but_last, rest) if at_end else (rest, but_last)
+        edge = slice(-1, None) if at_end else first
+        np.multiply(w, near, out=out)
+        out[:, here] += v * far[:, there]
+        np.negative(near[:, edge], out=out[:, edge])
+    return y
 
 
 def _joined(near: Array, far: Array, w: Array, v: Array, last: bool) -> Array:
