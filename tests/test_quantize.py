@@ -558,3 +558,25 @@ def test_zero_is_quantized():
         found = lo.quantize(A, name)
         assert (found.relative_error, found.bound) == (0, 0)
         assert not dense(found.operator).any()
+
+
+@pytest.mark.parametrize("method", ["nearest", "optimal"])
+@pytest.mark.parametrize("form", ["bf16", "fp16", "e4m3", "e5m2"])
+def test_scales_do_not_overflow_on_the_way(form, method):
+    """Values that fit a format stay as they are, and a long product in float32 stays finite."""
+    A = lo.butterfly.hadamard(1 << 6)
+    A = lo.Product((A, A.H) * 8)  # 96 factors
+    Q = lo.butterfly.quantize(A, form, method="nearest" if len(A.factors) > 90 else method)
+    x = np.ones((64, 1), np.float32)
+    assert np.isfinite(Q.operator @ x).all()
+    rng = np.random.default_rng(8)
+    H = lo.butterfly.hadamard(256)
+    A = lo.Product(
+        [lo.KroneckerSparse(f.values * rng.standard_normal(f.values.shape)) for f in H.factors]
+    )
+    Q = lo.butterfly.quantize(A, form, method=method)
+    dense, exact = Q.operator.to_dense(), A.to_dense()
+    error = np.linalg.norm(dense - exact) / np.linalg.norm(exact)
+    assert abs(error - Q.relative_error) <= 1e-5  # measured in double, multiplied in float32
+    if form == "bf16":
+        assert isinstance(Q.operator.factors[0], lo.QuantizedKroneckerSparse)  # no scalar in front

@@ -29,6 +29,7 @@ from .measure import EXACT
 from .sweeps import Factors, Format, scale_of
 
 Piece = LinearOperator | np.ndarray
+HEADROOM = 2.0**32  # by which numbers on the way may be larger or smaller than they would be
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +71,19 @@ class Pieces:
     def rounded(self, values: Sequence[np.ndarray], formats: Sequence[Format]) -> LinearOperator:
         """The operator with these values, which are numbers of the formats, stored as codes.
 
-        Scales of whole factors are joined to one scalar.
+        Scales of whole factors are joined to one scalar, and to more where a product on the way
+        could overflow without it.
         """
         pairs = [stored(v, f, self.dtype) for v, f in zip(values, formats, strict=True)]
-        whole = self._joined(factor for factor, _ in pairs)
-        scale = math.prod(s for _, s in pairs)
-        return whole if scale == 1 else Product((Scalar(whole.shape[0], scale), whole))
+        waiting = 1.0
+        joined: list[LinearOperator] = []
+        for n, (factor, scale) in reversed(tuple(enumerate(pairs))):  # as they are applied
+            waiting *= scale
+            if waiting != 1.0 and (n == 0 or not 1 / HEADROOM < waiting < HEADROOM):
+                factor = Product((Scalar(factor.shape[0], waiting), factor))
+                waiting = 1.0
+            joined.insert(0, factor)
+        return self._joined(joined)
 
     def _joined(self, factors: Any) -> LinearOperator:
         factors = iter(factors)

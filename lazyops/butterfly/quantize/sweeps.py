@@ -194,19 +194,22 @@ def snapped(values: np.ndarray, form: Format) -> np.ndarray:
 def scale_of(values: np.ndarray, form: Format) -> np.ndarray:
     """What a factor (a, b, c, d) is divided by to fit the format.
 
-    Of floats a power of two for all of it: the largest entry comes to the upper end of the range,
-    so that nothing overflows, and as little as can be underflows.  Of integers float32 scales
-    (a, d), one for each block.
+    Of floats a power of two for all of it, as near to one as the range allows: nothing overflows,
+    and as little as can be is below the normal numbers.  Of integers float32 scales (a, d), one
+    for each block.
     """
+    sizes = np.abs(parts(values))
     if isinstance(form, ScaledInteger):
-        return form.scale(np.abs(parts(values)).max(axis=(1, 2, 4)))
-    largest = np.abs(parts(values)).max()
+        return form.scale(sizes.max(axis=(1, 2, 4)))
+    largest = sizes.max()
     if largest == 0 or form.exponent_bits is None:
         return np.ones(())
-    exponent = int(np.frexp(largest)[1] - np.frexp(form.max)[1])
-    if np.ldexp(largest, -exponent) > form.max:
-        exponent += 1
-    return np.asarray(np.ldexp(1.0, exponent))
+    least = int(np.frexp(largest)[1] - np.frexp(form.max)[1])  # the largest fits from here on
+    if np.ldexp(largest, -least) > form.max:
+        least += 1
+    smallest = sizes.min(where=sizes > 0, initial=largest)
+    most = int(np.frexp(smallest)[1] - np.frexp(form.tiny)[1])  # the smallest is normal up to here
+    return np.asarray(np.ldexp(1.0, min(max(0, least), max(most, least))))
 
 
 def parts(values: np.ndarray) -> np.ndarray:
