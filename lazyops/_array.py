@@ -215,7 +215,10 @@ def copied(x: Array) -> Array:
 def _storage(x: Array) -> Any:
     """A number that two arrays share when they share memory; None where that cannot be seen."""
     if hasattr(x, "untyped_storage"):  # torch
-        return x.untyped_storage().data_ptr() or id(x)  # meta tensors have no address
+        try:
+            return x.untyped_storage().data_ptr() or id(x)  # meta tensors have no address
+        except (NotImplementedError, RuntimeError):
+            return id(x)  # those of torch.func and of tracers have none either
     memory = getattr(getattr(x, "data", None), "mem", None)
     return id(x) if memory is None else memory.ptr  # others, CuPy
 

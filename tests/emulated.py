@@ -1,4 +1,4 @@
-"""The CUDA text on this CPU: variants compiled by g++ with tests/native/emulator.h, and launched."""
+"""The CUDA text on this CPU: compiled by g++ with tests/native/emulator.h, and launched."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tempfile
 
 import numpy as np
 
+from lazyops.kernels.cuda.cost import Device
 from lazyops.kernels.cuda.launches import Launch, pointer_to
 from lazyops.kernels.cuda.text import Variant, text
 
@@ -28,8 +29,8 @@ def _folder() -> pathlib.Path:
 
 
 @functools.cache
-def compiled(whole: str, kernel: str):
-    """The function ``(arguments, grid, threads, shared, order) -> errors`` of a text."""
+def compiled(whole: str, kernel: str) -> ctypes.CDLL:
+    """``emulate(arguments, grid, threads, shared, order) -> errors`` of a text, and ``moved()``."""
     whole += f"""
 extern "C" long emulate(void** arguments, long grid, int threads, long shared, int order) {{
   return emulator::call({kernel}, arguments, grid, threads, shared, order);
@@ -40,17 +41,23 @@ extern "C" long emulate(void** arguments, long grid, int threads, long shared, i
     command += ["-I", str(NATIVE), "-x", "c++", "-", "-o", str(path)]
     done = subprocess.run(command, input=whole, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[:4000]
-    function = ctypes.CDLL(str(path)).emulate
-    function.restype = ctypes.c_long
-    return function
+    library = ctypes.CDLL(str(path))
+    library.emulate.restype = library.moved.restype = ctypes.c_long
+    return library
 
 
 class Emulator:
     """Stands for a device: NumPy arrays, kernels by the emulator.  See `cuda.plan.Machine`."""
 
+    device = Device()
+
     def __init__(self, orders=ORDERS, change=lambda whole: whole):
         self.orders, self.change = orders, change
         self.launches: list[Launch] = []
+        self.moved: list[int] = []  # bytes of global memory in whole accesses, of each launch
+
+    def array(self, values):
+        return np.ascontiguousarray(values)
 
     def empty(self, shape, dtype, fortran):
         array = np.full(shape, np.nan if dtype != "int32" else 0, order="F" if fortran else "C")
@@ -63,15 +70,16 @@ class Emulator:
         """
         self.launches.append(launch)
         variant: Variant = launch.variant
-        function = compiled(self.change(text(variant, emulated=True)), variant.kernel)
+        library = compiled(self.change(text(variant, emulated=True)), variant.kernel)
         pointers = [pointer_to(array) for array in (*inputs, *outputs)]
         values = [np.atleast_1d(v) for v in (*pointers, *launch.arguments)]
         addresses = (ctypes.c_void_p * len(values))(*(v.ctypes.data for v in values))
         results = [array for array in (*outputs, *hidden) if array is not None]
         found: list[list[bytes]] = []
         for order in self.orders:
-            errors = function(addresses, launch.grid, launch.threads, variant.shared, order)
+            errors = library.emulate(addresses, launch.grid, launch.threads, variant.shared, order)
             assert errors == 0, f"{errors} barriers or accesses are wrong in order {order}"
+            self.moved.append(library.moved())
             found.append([array.tobytes() for array in results])
         assert all(bits == found[0] for bits in found), "a race: results depend on the order"
 
@@ -82,6 +90,3 @@ def named(dtype: str) -> np.dtype:
 
         return np.dtype(ml_dtypes.bfloat16)
     return np.dtype(dtype)
-
-
-__all__ = ["COMPILER", "Emulator", "named", "pointer_to"]

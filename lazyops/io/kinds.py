@@ -15,6 +15,8 @@ from ..kernels.formats import format_named
 from ..operators import (
     Assumed,
     BlockDiag,
+    Circulant,
+    Convolution,
     Cosine,
     Cumulative,
     Dense,
@@ -22,16 +24,23 @@ from ..operators import (
     Extension,
     Foreign,
     Fourier,
+    Frames,
     Function,
     Hadamard,
+    HalfFourier,
+    Hartley,
     HStack,
     Identity,
     Kron,
     KroneckerSparse,
+    Lapped,
     LinearOperator,
+    Modulation,
+    Nonuniform,
     Permutation,
     Product,
     QuantizedKroneckerSparse,
+    RealFourier,
     RealPart,
     Restriction,
     Scalar,
@@ -40,14 +49,19 @@ from ..operators import (
     StencilSum,
     Sum,
     VStack,
+    Wavelet,
+    Weak,
     Zero,
 )
+from ..operators.boundary import MODES
+from ..operators.convolution import METHODS
 from ..operators.fourier import NORMS
 
 Check = Callable[[Any], bool]
 Fields = dict[str, Any]
 
 MAX_BITS = 1024  # of a size: nested kron would otherwise build integers without end
+MAX_AXES, MAX_LEVEL, MAX_TAPS, MAX_NAME = 16, 256, 4096, 64  # of a wavelet transform
 
 
 class Kind(NamedTuple):
@@ -71,6 +85,10 @@ def size(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
+def integer(value: Any) -> bool:
+    return type(value) is int
+
+
 def sizes(value: Any) -> bool:
     return type(value) is tuple and len(value) == 2 and all(map(size, value))
 
@@ -87,6 +105,18 @@ def values(ndim: int) -> Check:
 
 def index(value: Any) -> bool:
     return is_numpy(value) and value.ndim == 1 and value.dtype in (np.int32, np.int64)
+
+
+def points(value: Any) -> bool:
+    return is_numpy(value) and value.ndim == 2 and value.dtype == np.float64
+
+
+def modes(value: Any) -> bool:
+    return points(value) or (type(value) is tuple and all(map(size, value)))
+
+
+def accuracy(value: Any) -> bool:
+    return value is None or type(value) is float
 
 
 def codes(value: Any) -> bool:
@@ -117,12 +147,12 @@ def norm(value: Any) -> bool:
     return value in NORMS
 
 
+def method(value: Any) -> bool:
+    return value in METHODS
+
+
 def kind_of_cosine(value: Any) -> bool:
     return type(value) is int and 1 <= value <= 4
-
-
-def whole(value: Any) -> bool:
-    return type(value) is int
 
 
 def weights(value: Any) -> bool:
@@ -136,6 +166,29 @@ def corners(value: Any) -> bool:
     )
 
 
+def axes(value: Any) -> bool:
+    return type(value) is tuple and 0 < len(value) <= MAX_AXES and all(map(size, value))
+
+
+def level(value: Any) -> bool:
+    return size(value) and value <= MAX_LEVEL
+
+
+def bank(value: Any) -> bool:
+    """Four filters, as tuples of floats; what lengths they may have is checked by the class."""
+    return type(value) is tuple and all(
+        type(f) is tuple and len(f) <= MAX_TAPS and all(type(v) is float for v in f) for f in value
+    )
+
+
+def mode(value: Any) -> bool:
+    return value in MODES
+
+
+def text(value: Any) -> bool:
+    return type(value) is str and len(value) <= MAX_NAME
+
+
 def facts(value: Any) -> bool:
     if type(value) is not tuple or not all(type(v) is tuple and len(v) == 2 for v in value):
         return False
@@ -147,7 +200,7 @@ def plain(value: Any, allowed: Check) -> Any:
     """The value of a field as files hold it: NumPy's integers and bools as Python's."""
     if allowed is flag:
         return bool(value)
-    if allowed is size:
+    if allowed in (size, integer, level):
         return int(value)
     if allowed is sizes:
         return tuple([int(n) for n in value])
@@ -226,6 +279,11 @@ FLAGS = {"transposed": flag, "conjugated": flag}
 KINDS = {
     "Assumed": Kind(Assumed, {"operator": operator, "assumed": facts}),
     "BlockDiag": Kind(BlockDiag, {"blocks": operators}),
+    "Circulant": Kind(Circulant, {"column": values(1)}),
+    "Convolution": Kind(
+        Convolution,
+        {"kernel": values(1), "n": size, "start": size, "rows": size, "method": method},
+    ),
     "Cosine": Kind(
         Cosine,
         {"n": size, "sine": flag, "type": kind_of_cosine, "norm": norm, "transposed": flag},
@@ -235,11 +293,33 @@ KINDS = {
     "Diagonal": Kind(Diagonal, {"values": values(1)}),
     "Extension": Kind(Extension, {"index": index, "n": size}, check_index),
     "Fourier": Kind(Fourier, {"n": size, "inverse": flag, "norm": norm}),
+    "Frames": Kind(
+        Frames,
+        {
+            "window": values(1),
+            **dict.fromkeys(("n", "hop"), size),
+            "first": integer,
+            **dict.fromkeys(("count", "size"), size),
+            "shift": integer,
+            "periodic": flag,
+            "transposed": flag,
+        },
+    ),
     "Hadamard": Kind(Hadamard, {"n": size, "norm": norm}),
+    "HalfFourier": Kind(
+        HalfFourier, {"n": size, "inverse": flag, "norm": norm, "transposed": flag}
+    ),
+    "Hartley": Kind(Hartley, {"n": size, "norm": norm}),
     "HStack": Kind(HStack, {"blocks": operators}, one_size(0)),
     "Identity": Kind(Identity, {"n": size}),
     "Kron": Kind(Kron, {"factors": operators}, no_nested("factors", Kron)),
     "KroneckerSparse": Kind(KroneckerSparse, {"stored": values(4), **FLAGS}),
+    "Lapped": Kind(Lapped, {"window": values(1), "count": size, "transposed": flag}),
+    "Modulation": Kind(Modulation, {"n": size, "step": integer}),
+    "Nonuniform": Kind(
+        Nonuniform,
+        {"points": points, "modes": modes, "sign": integer, "eps": accuracy, "transposed": flag},
+    ),
     "Permutation": Kind(Permutation, {"index": index}),
     "Product": Kind(Product, {"factors": operators}, no_nested("factors", Product)),
     "QuantizedKroneckerSparse": Kind(
@@ -254,6 +334,9 @@ KINDS = {
         },
         coded=lambda fields: FLOATS.get(format_named(fields["format"])),
     ),
+    "RealFourier": Kind(
+        RealFourier, {"n": size, "inverse": flag, "norm": norm, "transposed": flag}
+    ),
     "RealPart": Kind(RealPart, {"operator": operator}),
     "Restriction": Kind(Restriction, {"index": index, "n": size}, check_index),
     "Scalar": Kind(Scalar, {"n": size, "alpha": number}),
@@ -264,11 +347,24 @@ KINDS = {
     ),
     "Stencil": Kind(
         Stencil,
-        {"rows": size, "columns": size, "first": whole, "weights": weights, "corners": corners},
+        {"rows": size, "columns": size, "first": integer, "weights": weights, "corners": corners},
     ),
     "StencilSum": Kind(StencilSum, {"stencils": operators}),
     "Sum": Kind(Sum, {"terms": operators}, no_nested("terms", Sum)),
     "VStack": Kind(VStack, {"blocks": operators}, one_size(1)),
+    "Weak": Kind(Weak, {"operator": operator}),
+    "Wavelet": Kind(
+        Wavelet,
+        {
+            "sizes": axes,
+            "bank": bank,
+            "level": level,
+            "mode": mode,
+            "inverse": flag,
+            "transposed": flag,
+            "name": text,
+        },
+    ),
     "Zero": Kind(Zero, {"size": sizes}),
 }
 NAMES = {kind.cls: name for name, kind in KINDS.items()}

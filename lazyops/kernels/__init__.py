@@ -8,12 +8,13 @@ where its compiled part is missing.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .._array import Array
-from . import cpu, reference, split
+from . import cpu, filterbank, reference, split
 from .codes import Codes, bits_joined, bits_split, held_shape
 from .csr import Buckets, csr_buckets, csr_matmat
 from .plan import Plan, obstacle, plan, shape_class
@@ -33,6 +34,7 @@ __all__ = [
     "bits_split",
     "csr_buckets",
     "csr_matmat",
+    "filterbank_obstacle",
     "held_shape",
     "ks_dense",
     "ks_fuse",
@@ -44,6 +46,7 @@ __all__ = [
     "shape_class",
     "split_obstacle",
     "status",
+    "tensor_chain",
 ]
 
 
@@ -99,11 +102,29 @@ def plan_obstacle(stages: Sequence[Stage], like: Array) -> str | None:
     return obstacle(stages, like)
 
 
+def tensor_chain(stages: Sequence[Stage], x: Array, pack: bool = True) -> Any:
+    """What multiplies these stages by tensors like `x`; None if they go one by one, in the array
+    API.  `torch_ops` is imported when the first tensor arrives."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(x, torch.Tensor) or FORCED == "reference":
+        return None
+    from . import torch_ops
+
+    return None if torch_ops.obstacle(stages, x) is not None else torch_ops.Chain(stages, pack)
+
+
 def split_obstacle(T: Array) -> str | None:
     """Why `split.rank_one` is not used for these blocks; None if it is."""
     if FORCED == "reference":
         return "LAZYOPS_KERNEL=reference"
     return split.obstacle(T)
+
+
+def filterbank_obstacle(filters: Array, x: Array) -> str | None:
+    """Why `filterbank.decompose` and its partner are not used for `x`; None if they are."""
+    if FORCED == "reference":
+        return "LAZYOPS_KERNEL=reference"
+    return filterbank.obstacle(filters, x)
 
 
 def _named(name: str | None) -> Kernel:

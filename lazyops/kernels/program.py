@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -129,30 +130,69 @@ def sides_of(parts: Sequence[Part], kind: Class) -> tuple[list[Side], list[Side]
     ins: list[Side] = []
     outs: list[Side] = []
     most = 0
-    before = natural(parts[0].run, parts[0].shape[0], kind)
     for q, part in enumerate(parts):
-        rows_out, rows_in = part.shape
-        row, lane = natural(part.run, rows_in, kind)
+        rows = part.shape[1]
         if q == 0:
-            ins.append(side(row, lane, part.index, kind))
-        else:
-            width = group_of(part, kind) if kind.batch else kind.lanes
-            tile, place = np.divmod(np.arange(part.run.blocks), width)
-            held = (np.arange(rows_in) * width, tile * (rows_in * width) + place)
-            ins.append(side(*held, None, kind))
-            table = np.empty(part.run.blocks * rows_in, np.int64)
-            at = row + lane[:, None]
-            table[at if part.index is None else part.index[at]] = held[0] + held[1][:, None]
-            outs.append(side(*before, table, kind))
-            most = max(most, -(-part.run.blocks // width) * width * rows_in)
-        before = natural(part.run, rows_out, kind)
-    last = parts[-1].after
+            ins.append(side(*natural(part.run, rows, kind), part.index, kind))
+            continue
+        width = group_of(part, kind) if kind.batch else kind.lanes
+        tile, place = np.divmod(np.arange(part.run.blocks), width)
+        held = np.arange(rows) * width, tile * (rows * width) + place
+        ins.append(side(*held, None, kind))
+        outs.append(handed(parts[q - 1], part, held, kind))
+        most = max(most, -(-part.run.blocks // width) * width * rows)
+    last = parts[-1]
     inverse = None
-    if last is not None:
-        inverse = np.empty(len(last), np.int64)
-        inverse[last] = np.arange(len(last))
-    outs.append(side(*before, inverse, kind))
+    if last.after is not None:
+        inverse = np.empty(len(last.after), np.int64)
+        inverse[last.after] = np.arange(len(inverse))
+    outs.append(side(*natural(last.run, last.shape[0], kind), inverse, kind))
     return ins, outs, most
+
+
+Held = tuple[np.ndarray, np.ndarray]
+
+
+def handed(part: Part, then: Part, held: Held, kind: Class) -> Side:
+    """The out side of a run; the next one holds row r of block l at ``held[0][r] + held[1][l]``."""
+    sums = held_as_sums(part, then, held, kind) if then.index is None else None
+    if sums is not None:
+        return Side(*sums, None, *_mode(*sums, kind))
+    row, lane = natural(then.run, then.shape[1], kind)
+    at = row + lane[:, None]
+    table = np.empty(at.size, np.int64)
+    table[at if then.index is None else then.index[at]] = held[0] + held[1][:, None]
+    return side(*natural(part.run, part.shape[0], kind), table, kind)
+
+
+def held_as_sums(part: Part, then: Part, held: Held, kind: Class) -> Held | None:
+    """Where the next run holds the rows and the blocks of a run, if that is a sum of the two.
+
+    A place in the vector is written in digits so fine that rows and blocks of both runs are digits
+    of it.  It is held at a multiple of its row in the next run plus a function of its block there:
+    a sum over the rows and blocks of this run if that function is.  So nothing of the size of the
+    vector is made to tell.
+    """
+    d, rows = part.run.fused.d, part.shape[0]
+    D, Rows = then.run.fused.d, then.shape[1]
+    ends = sorted({1, d, d * rows, D, D * Rows, part.run.blocks * rows})
+    digits = list(itertools.pairwise(ends))[::-1]
+    if any(b % a for a, b in digits):
+        return None
+    of_block = np.empty(then.run.blocks, np.int64)
+    of_block[natural(then.run, 1, kind)[1]] = held[1]
+    left = [(a, b // a) for a, b in digits if not D <= a < D * Rows]  # the digits of a block
+    terms = of_block.reshape([count for _, count in left])
+    mine = [d <= a < d * rows for a, _ in left]  # those among them of a row of this run
+    by_row = terms[tuple(slice(None) if m else slice(1) for m in mine)]
+    by_block = terms[tuple(slice(1) if m else slice(None) for m in mine)]
+    if not np.array_equal(terms, by_row + by_block - of_block[0]):
+        return None
+    row, lane = (
+        held[0][at // D % Rows] + of_block[at // (D * Rows) * D + at % D]
+        for at in natural(part.run, rows, kind)
+    )
+    return row - row[0], lane
 
 
 def group_of(part: Part, kind: Class) -> int:

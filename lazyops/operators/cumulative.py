@@ -26,12 +26,12 @@ class Cumulative(LinearOperator):
         return self.n, self.n
 
     def _matmat(self, x):
-        return self._along(x, 0)
+        return self._sums_along(x, 0)
 
     def _between(self, x):
-        return self._along(x, 1)
+        return self._sums_along(x, 1)
 
-    def _along(self, x: Array, axis: int) -> Array:
+    def _sums_along(self, x: Array, axis: int) -> Array:
         xp = array_namespace(x)
         if 0 in x.shape:
             return x

@@ -18,9 +18,11 @@ from .._array import (
 )
 from .base import LinearOperator
 from .fourier import call, check_norm
+from .permutation import Permutation
 from .scalar import check_size
 
 RADIX = 5  # bits at once, by a product with a small matrix of signs
+ORDERS = ("natural", "sequency", "dyadic")
 
 
 @dataclass(eq=False, repr=False)
@@ -87,3 +89,15 @@ class Hadamard(LinearOperator):
 
     def _label(self):
         return call("hadamard", self.n, self.norm)
+
+
+def walsh_order(n: int, order: str) -> Permutation | None:
+    """What brings the rows of the natural order into `order`; None for the natural one."""
+    if order not in ORDERS:
+        raise ValueError(f"order is one of {', '.join(ORDERS)}, got {order!r}")
+    if order == "natural":
+        return None
+    i = np.arange(n)
+    if order == "sequency":
+        i = i ^ (i >> 1)  # Gray code: one more sign change from each row to the next
+    return Permutation(np.asarray(Permutation.bit_reversal(n).index)[i])

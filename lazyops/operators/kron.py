@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .._array import array_namespace
+from .._array import Array, array_namespace, is_numpy
 from .algebra import _operators, add
 from .base import LinearOperator
 from .scalar import Identity, is_one
@@ -14,7 +14,11 @@ from .scalar import Identity, is_one
 
 @dataclass(eq=False, repr=False)
 class Kron(LinearOperator):
-    """``kron(factors[0], factors[1], ...)``, in the order of ``numpy.kron``; see `kron`."""
+    """``kron(factors[0], factors[1], ...)``, in the order of ``numpy.kron``; see `kron`.
+
+    Factors of one family of transforms (``_family``) run in one n-D call, in place of one call
+    and two transpositions each.
+    """
 
     factors: tuple[LinearOperator, ...]
     precedence = 9
@@ -34,19 +38,33 @@ class Kron(LinearOperator):
         xp = array_namespace(x)
         k = int(x.shape[1])
         sizes = [f.shape[1] for f in self.factors]
-        for axis in self._order():
-            factor = self.factors[axis]
-            if is_one(factor):
+        for axes in self._passes(x):
+            axis, factor = axes[0], self.factors[axes[0]]
+            if factor._family(x) is not None and k:
+                x = factor._along(xp.reshape(x, (*sizes, k) if k > 1 else tuple(sizes)), axes)
                 continue
             before, after = math.prod(sizes[:axis]), math.prod(sizes[axis + 1 :]) * k
             x = xp.reshape(x, (before, sizes[axis], after))
-            y = factor._between(x)
+            y = factor._between(x) if k else None
             if y is None:
                 columns = xp.permute_dims(x, (1, 0, 2))
                 y = yield factor, xp.reshape(columns, (sizes[axis], before * after))
                 y = xp.permute_dims(xp.reshape(y, (factor.shape[0], before, after)), (1, 0, 2))
             x, sizes[axis] = y, factor.shape[0]
         return xp.reshape(x, (self.shape[0], k))
+
+    def _passes(self, x: Array) -> list[tuple[int, ...]]:
+        """The axes in the order of `_order`, those of one family of transforms together."""
+        key = ("passes", is_numpy(x))
+        if key not in self._cache:
+            found: dict[Any, tuple[int, ...]] = {}
+            for axis in self._order():
+                if not is_one(self.factors[axis]):
+                    family = self.factors[axis]._family(x)
+                    name = axis if family is None else family
+                    found[name] = (*found.get(name, ()), axis)
+            self._cache[key] = list(found.values())
+        return self._cache[key]
 
     def _order(self) -> list[int]:
         """Factors that shrink their axis first, those that widen it last: least work between."""
@@ -87,6 +105,7 @@ def kron(*operators: Any) -> LinearOperator:
     """Kronecker product, ordered as ``numpy.kron``.
 
     ``kron(A, B) @ x.reshape(-1)`` is ``(A @ x @ B.T).reshape(-1)`` for a matrix `x` by rows.
+    Fourier, cosine, sine and Hartley transforms among the factors run as n-D transforms.
 
     Parameters
     ----------

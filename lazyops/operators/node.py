@@ -85,6 +85,14 @@ class Node(scipy.sparse.linalg.LinearOperator):
         """The arrays by which kernels run a factor in one pass with its neighbours (optional)."""
         return None
 
+    def _family(self, x: Array) -> tuple | None:
+        """Transforms of one family run along their axes of an n-D array in one call (optional)."""
+        return None
+
+    def _along(self, x: Array, axes: tuple[int, ...]) -> Array:
+        """The transforms of this family along `axes` of an `x` of any number of axes."""
+        raise NotImplementedError(f"{type(self).__name__} does not define _along(x, axes)")
+
     def _adjoint(self, *operands: Node) -> Node:
         """The conjugate transpose; of a composite, given the adjoints of its operands."""
         raise NotImplementedError(f"{self.kind_name} knows no adjoint")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..operators import LinearOperator
-from . import blocks, engine, fusion, moves, stencils, structural, transforms
+from . import blocks, convolution, engine, fusion, moves, stencils, structural, transforms, wavelet
 from .engine import Rule as Rule
 from .engine import Rules as Rules
 
-TABLES = (structural, fusion, moves, stencils, blocks, transforms)
+TABLES = (structural, fusion, moves, stencils, blocks, transforms, convolution, wavelet)
 DEFAULT_RULES = sum([table.RULES for table in TABLES], Rules())
 
 

@@ -1,10 +1,10 @@
 // What types.cuh takes from a device: aligned accesses and conversions.
 template <class P> DEVICE const P& at(const void* p) {
-  if (reinterpret_cast<uintptr_t>(p) % alignof(P)) ++emulator::errors;
+  emulator::access(p, sizeof(P), alignof(P));
   return *static_cast<const P*>(p);
 }
 template <class P> DEVICE P& at(void* p) {
-  if (reinterpret_cast<uintptr_t>(p) % alignof(P)) ++emulator::errors;
+  emulator::access(p, sizeof(P), alignof(P));
   return *static_cast<P*>(p);
 }
 DEVICE float as_float(u32 bits) {

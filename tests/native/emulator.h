@@ -2,8 +2,8 @@
 //
 // Between two barriers the fibres run in an order that the caller picks (ascending, descending,
 // scattered), so a missing barrier changes results between orders. Reported are barriers that not
-// all threads of a block reach, accesses that are not aligned, and accesses outside the arrays given. Shared memory is NaN when a
-// block begins.
+// all threads of a block reach and accesses that are not aligned; bytes of global memory in whole
+// accesses are counted. Shared memory is NaN when a block begins.
 #pragma once
 #include <ucontext.h>
 
@@ -39,8 +39,16 @@ static std::vector<ucontext_t> fibres;
 static std::vector<State> states;
 static int current;
 static long errors;
+static long moved;  // bytes of global memory that whole accesses read and wrote
+static size_t shared_size;
 static std::function<void()> kernel;
 static unsigned char* shared_bytes;
+
+static void access(const void* p, size_t bytes, size_t alignment) {
+  const uintptr_t here = reinterpret_cast<uintptr_t>(p), tile = reinterpret_cast<uintptr_t>(shared_bytes);
+  if (here % alignment) ++errors;
+  if (here < tile || here >= tile + shared_size) moved += long(bytes);
+}
 
 static void enter() {
   kernel();
@@ -69,7 +77,8 @@ static long run(long grid, int threads, long shared, int order) {
   std::vector<unsigned char> pool(size_t(shared) + 128);
   fibres.resize(threads);
   states.resize(threads);
-  errors = 0;
+  errors = moved = 0;
+  shared_size = size_t(shared);
   unsigned seed = 12345;
   std::vector<int> turns(threads);
   for (int t = 0; t < threads; ++t) turns[t] = t;
@@ -114,3 +123,5 @@ long call(void (*f)(P...), void** arguments, long grid, int threads, long shared
 }
 
 }  // namespace emulator
+
+extern "C" long moved() { return emulator::moved; }

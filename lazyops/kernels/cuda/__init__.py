@@ -17,7 +17,15 @@ from . import machine as _machine
 from .plan import DevicePlan, make_plan
 from .plan import obstacle as _obstacle
 
-__all__ = ["DevicePlan", "ks_matmat", "missing", "obstacle", "plan", "stages_obstacle"]
+__all__ = [
+    "DeviceChain",
+    "DevicePlan",
+    "ks_matmat",
+    "missing",
+    "obstacle",
+    "plan",
+    "stages_obstacle",
+]
 
 missing = _machine.missing
 ALIGNED = 16
@@ -64,6 +72,25 @@ def aligned(x: Array, name: str) -> int:
     while found > 1 and side * ITEMSIZE[name] % found:
         found //= 2
     return found
+
+
+class DeviceChain:
+    """A product of stages on one device, with its plans by dtype, width, order and alignment."""
+
+    def __init__(self, stages: Sequence[Stage]):
+        self.stages = tuple(stages)
+        self._plans: dict[tuple, DevicePlan] = {}
+
+    def __call__(self, x: Array) -> Array | None:
+        """The product; None where the kernels do not take this `x`."""
+        name = dtype_name(x.dtype)
+        key = name, x.shape[1], in_fortran_order(x), aligned(x, name)
+        found = self._plans.get(key)
+        if found is None:
+            if stages_obstacle(self.stages, x) is not None:
+                return None
+            found = self._plans.setdefault(key, plan(self.stages, x))
+        return found(ready(x, found))
 
 
 def ready(x: Array, plan: DevicePlan) -> Array:

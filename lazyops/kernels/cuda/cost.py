@@ -1,4 +1,4 @@
-"""Which factors run together on a device: a cost model, and the cheapest cuts by dynamic programming.
+"""Which factors run together on a device: a cost model, and the cheapest cuts.
 
 A kernel costs what binds it: device memory, L2 (which the values of every tile pass), shared
 memory, arithmetic, or latency where there are too few tiles.  Neighbours that chain are merged into
@@ -22,7 +22,7 @@ WIDE = 64  # bytes side by side from which device memory is read at full speed
 
 
 class Device(NamedTuple):
-    """What the model knows of a device, in bytes, seconds and their ratios; of an H200 by default."""
+    """What the model knows of a device, in bytes and seconds; of an H200 by default."""
 
     processors: int = 132
     memory: float = 4.3e12  # copy bandwidth
@@ -36,6 +36,9 @@ class Device(NamedTuple):
     launch: float = 2.0e-6
     begin: float = 1.8e-6  # of a wave of blocks
     stage: float = 0.25e-6
+
+
+H200 = Device()
 
 
 class Choice(NamedTuple):
@@ -56,7 +59,7 @@ def plan_runs(
     *,
     along_columns: bool = True,
     value_bytes: float | None = None,
-    device: Device = Device(),
+    device: Device = H200,
     fixed: frozenset[int] = frozenset(),
 ) -> list[Choice]:
     """The cheapest runs of factors in the order in which they are applied.

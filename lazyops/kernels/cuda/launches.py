@@ -16,6 +16,8 @@ from .tiles import MASKS, geometry, swizzle
 FEW = 8  # columns up to which values are what costs
 VECTOR = 16  # bytes of the widest access
 MOST_GRID = (1 << 31) - 1
+SHARED = 227 * 1024  # bytes of shared memory that blocks of one processor have
+REGISTERS = 1 << 16  # of one processor
 
 FACTOR = np.dtype(
     [("values", "u8"), ("table", "u8"), ("scale", "f4"), ("conjugated", "i4")], align=True
@@ -66,7 +68,7 @@ class Held:
 
     @property
     def scale(self) -> float:
-        """What a decoded code is multiplied by: the kernel draws the first normal number as 2^-63."""
+        """Of decoded codes: the kernel draws the first normal number as 2^-63."""
         if self.codes is None or kind_of(self.codes) == TABLE:
             return 1.0
         if kind_of(self.codes) == INTEGER:
@@ -185,8 +187,15 @@ def _tile(p: Pattern, layout: Layout, dtype: str) -> tuple[dict[str, int], int]:
     if wide:
         rows, columns = rows // 2, columns if ks > 1 else columns // 2
     depth = 8 if wide or ks > 1 else 16
-    own = 4
-    sizes = {"TILE_B": rows, "TILE_N": columns, "DEPTH": depth, "OWN_B": own, "OWN_N": own, "KS": ks}
+    own = 2 if ITEMSIZE[SUMS[dtype]] == 16 else 4  # more of them would not fit the registers
+    sizes = {
+        "TILE_B": rows,
+        "TILE_N": columns,
+        "DEPTH": depth,
+        "OWN_B": own,
+        "OWN_N": own,
+        "KS": ks,
+    }
     return sizes, ks * (rows // own) * (columns // own)
 
 
@@ -222,7 +231,9 @@ def run_of(
     elif which == 2:
         width = Layout(0, False, layout.aligned).width(dtype, FEW)
         rows = (shape.first_rows, shape.last_rows)
-        while width > 1 and (any(r % width for r in rows) or perm is not None or scatter is not None):
+        while width > 1 and (
+            any(r % width for r in rows) or perm is not None or scatter is not None
+        ):
             width //= 2
     else:
         width = 1
@@ -245,13 +256,12 @@ def run_of(
     }
     items = max(a * d for a, _, _, d in shape.stages) * tile_k * (tile_n // n)
     tile["THREADS"] = int(min(512, max(64, 1 << (max(1, items - 1)).bit_length())))
-    stages = tuple(
-        InnerStage(*s, f.transposed) for s, f in zip(shape.stages, factors, strict=True)
-    )
+    stages = tuple(InnerStage(*s, f.transposed) for s, f in zip(shape.stages, factors, strict=True))
     variant = Variant(kernel, dtype, factors[0].storage, tuple(tile.items()), stages)
-    blocks = max(1, min(3, 227 * 1024 // (variant.shared + 1024)))
-    while blocks > 1 and blocks * tile["THREADS"] > 1024:
-        blocks -= 1
+    words = ITEMSIZE[sums] // 4  # inputs, sums and a row of values; addresses beside them
+    needed = max(24 + words * (c * n + n + c) + 3 * c for _, _, c, _ in shape.stages)
+    fit = REGISTERS // (tile["THREADS"] * (-(-needed // 8) * 8))
+    blocks = max(1, min(3, fit, SHARED // (variant.shared + 1024)))
     variant = variant._replace(constants=(*variant.constants, ("BLOCKS_PER_SM", blocks)))
     records = np.array([factor_record(f) for f in factors], FACTOR)
     rows_in = shape.outer * shape.inner * shape.first_rows
@@ -267,7 +277,7 @@ def chain_launch(factors, layout, dtype, tile_n, tile_k, perm=None, scatter=None
     )
     grid = checked_grid(tiles * -(-layout.columns // tile_n), f"a run of {len(factors)} factors")
     arguments = (records, extent, pointer_to(perm), pointer_to(scatter))
-    return Launch(variant, grid, variant["THREADS"], arguments)
+    return Launch(variant, grid, variant.known("THREADS"), arguments)
 
 
 def gradient_launch(
@@ -280,4 +290,4 @@ def gradient_launch(
     pointers = np.array([int(pointer_to(r)) for r in results], np.uint64)
     grid = checked_grid(tiles * parts, f"the gradient of a run of {len(factors)} factors")
     arguments = (records, pointers, extent, pointer_to(perm), pointer_to(scatter), np.uint32(parts))
-    return Launch(variant, grid, variant["THREADS"], arguments)
+    return Launch(variant, grid, variant.known("THREADS"), arguments)

@@ -1,4 +1,4 @@
-"""A CUDA device: kernels compiled by CuPy's NVRTC at first use, for CuPy arrays and torch tensors."""
+"""A CUDA device, for CuPy arrays and torch tensors: kernels compiled by NVRTC at first use."""
 
 from __future__ import annotations
 
@@ -98,9 +98,7 @@ class CudaMachine:
         function = compiled(self.number, launch.variant)
         arguments = (*map(pointer_to, (*inputs, *outputs)), *launch.arguments)
         with cupy.cuda.Device(self.number), self._stream():
-            function(
-                (launch.grid,), (launch.threads,), arguments, shared_mem=launch.variant.shared
-            )
+            function((launch.grid,), (launch.threads,), arguments, shared_mem=launch.variant.shared)
 
     def _stream(self):
         """The stream that the caller works on: CuPy's own is current already."""

@@ -21,7 +21,7 @@ from ..stage import Stage, with_scales_apart
 from . import launches
 from .cost import Choice, Device, plan_runs
 from .launches import Held, Launch, Layout, kind_of
-from .text import TYPES
+from .text import ITEMSIZE, SUMS, TYPES
 
 
 class Machine(Protocol):
@@ -41,7 +41,7 @@ class Machine(Protocol):
 class Segment(NamedTuple):
     """Factors between two permutations, in the order in which they are applied."""
 
-    index: np.ndarray | None  # y = x[index], applied first
+    before: np.ndarray | None  # y = x[before], applied first
     factors: tuple[Held, ...]
     after: np.ndarray | None  # applied last, of the last segment only
 
@@ -93,10 +93,16 @@ def hold(stage: Stage, dtype: str, machine: Machine) -> Held:
     """A factor's values as kernels read them: real values stay real beside complex x."""
     values = stage.values
     if isinstance(values, Codes):
-        table = machine.array(np.asarray(values.format.table, np.float32)) if kind_of(values) == TABLE else None
+        table = (
+            machine.array(np.asarray(values.format.table, np.float32))
+            if kind_of(values) == TABLE
+            else None
+        )
         name = "complex64" if values.pair else "float32"
         conjugated = stage.conj and values.pair
-        return Held(values.array, name, stage.pattern, stage.transpose, conjugated, False, values, table)
+        return Held(
+            values.array, name, stage.pattern, stage.transpose, conjugated, False, values, table
+        )
     name = dtype_name(values.dtype)
     wanted = dtype if is_complex_name(name) or not is_complex_name(dtype) else real_dtype(dtype)
     if dtype not in ("float16", "bfloat16") or name not in TYPES:
@@ -158,6 +164,7 @@ class Step(NamedTuple):
 
     launch: Launch
     rows: int
+    moved: int  # bytes of x and y, each passed once
     keep: tuple[Any, ...]  # arrays that the arguments point to
     choice: Choice | None
 
@@ -233,8 +240,8 @@ def _steps(segment: Segment, layout, dtype, machine, frozen) -> list[Step]:
     for choice, run in _runs(factors, fixed, layout, dtype, machine):
         first, last = not found, run[-1] is factors[-1]
         index = None
-        if first and segment.index is not None:
-            index = machine.array(segment.index.astype(np.int32))
+        if first and segment.before is not None:
+            index = machine.array(segment.before.astype(np.int32))
         after = segment.after if last else None
         held = _merged(run, choice.merged)
         rows = held[-1].pattern.shape[0]
@@ -253,7 +260,8 @@ def _steps(segment: Segment, layout, dtype, machine, frozen) -> list[Step]:
             keep = (held, index, scatter)
         else:
             launch = launches.one_factor(held[0], layout, dtype, index)
-        found.append(Step(launch, rows, keep, choice))
+        moved = (rows + held[0].pattern.shape[1]) * layout.columns * ITEMSIZE[dtype]
+        found.append(Step(launch, rows, moved, keep, choice))
         if after is not None and not choice.tile_n:
             found += _gather(after, layout, dtype, machine)
     return found
@@ -296,9 +304,9 @@ def _merged(run: list[Held], counts: tuple[int, ...]) -> list[Held]:
 def _gather(index: np.ndarray, layout, dtype, machine) -> list[Step]:
     """A permutation by itself: a factor of ones behind it."""
     n = len(index)
-    real = real_dtype(dtype) if is_complex_name(dtype) else dtype
-    ones = machine.array(np.ones((1, 1, 1, n), np.float32 if real in ("float16", "bfloat16") else real))
-    held = Held(ones, "float32" if real in ("float16", "bfloat16") else real, Pattern(1, 1, 1, n))
+    name = SUMS[dtype]
+    real = real_dtype(name) if is_complex_name(name) else name
+    held = Held(machine.array(np.ones((1, 1, 1, n), real)), real, Pattern(1, 1, 1, n))
     perm = machine.array(index.astype(np.int32))
-    return [Step(launches.one_factor(held, layout, dtype, perm), n, (held, perm), None)]
-
+    launch = launches.one_factor(held, layout, dtype, perm)
+    return [Step(launch, n, 2 * n * layout.columns * ITEMSIZE[dtype], (held, perm), None)]

@@ -54,7 +54,8 @@ class Variant(NamedTuple):
     constants: tuple[tuple[str, int], ...]
     stages: tuple[InnerStage, ...] = ()
 
-    def __getitem__(self, name):  # type: ignore[override]
+    def known(self, name: str) -> int:
+        """One of the constants."""
         return dict(self.constants)[name]
 
     @property

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from ...pattern import Pattern
 
-# Masks of rows whose lowest bit beyond a line of banks is number 0, 1, 2, 3: Pascal's triangle
-# mod 2, the one solution of the independence conditions over GF(2) for radices 2, 4, 8 and 16 at every
-# stride that is a power of two.
+# By how many low bits of a row's number lie in one line of banks: what each of the next four bits
+# is to change of them. Pascal's triangle mod 2, the one solution of the conditions of independence
+# over GF(2) for radices 2, 4, 8 and 16 at every stride that is a power of two.
 MASKS = {
     0: (0, 0, 0, 0),
     1: (1, 1, 1, 1),

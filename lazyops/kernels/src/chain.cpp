@@ -245,7 +245,7 @@ struct Execution {
     const I column = h.mid * P + 4 * E;
     const size_t half = size_t(column) * k;
     T* mid = nullptr;
-    if (h.runs > 1 && !(mid = static_cast<T*>(between.of(2 * half * sizeof(T))))) return false;
+    if (h.runs > 1 && !(mid = static_cast<T*>(between.of((h.runs > 2 ? 2 : 1) * half * sizeof(T))))) return false;
     for (I q = 0; q < h.runs; ++q) {
       const Run& r = runs[q];
       const Grid<const T> in = q == 0 ? x : Grid<const T>{mid + ((q - 1) & 1) * half, P, column};
