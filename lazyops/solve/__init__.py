@@ -1,4 +1,4 @@
-"""Solvers in array-API code, where SciPy has none: torch and other libraries, many right-hand sides.
+"""Solvers in array-API code, where SciPy has none: other libraries, many right-hand sides.
 
 For NumPy arrays and single right-hand sides SciPy's own solvers take every operator as it is.
 """

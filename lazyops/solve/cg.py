@@ -68,7 +68,8 @@ def cg(
     goal = xp.maximum(rtol * size, xp.full_like(size, atol))
     safe = xp.where(size > 0, size, xp.ones_like(size))
     x, r = xp.zeros_like(columns), columns
-    rho = p = None
+    rho: Any = None
+    p: Any = None
     lost = xp.zeros_like(size, dtype=xp.bool)  # columns for which A is not positive definite
     history: list[float] = []
     steps = products = 0
