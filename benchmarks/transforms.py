@@ -225,8 +225,8 @@ def main() -> int:
 def write(path: str) -> None:
     lines = [
         "# Transforms: measured against the library calls they make", "",
-        f"`python benchmarks/transforms.py` on {bench.machine()}, SciPy {scipy.__version__}. Of all",
-        "sizes from 64 to 2^20 the worst: the time of SciPy's call, ours, and (ours - 3 us) / SciPy's,",
+        f"`python benchmarks/transforms.py` on {bench.machine()}, SciPy {scipy.__version__}. Of",
+        "all sizes, 64 to 2^20, the worst: time of SciPy's call, ours, (ours - 3 us) / SciPy's,",
         "whose mark is 1.05; last the median of ours / SciPy's over the sizes. Convolutions stand",
         "beside the fastest of SciPy's three.", "",
         "| what | worst at | SciPy, us | ours, us | excess | median | met |",
