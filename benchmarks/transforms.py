@@ -5,8 +5,8 @@ and 3 us more.
     python benchmarks/transforms.py --costs
 
 Interleaved medians of the time of the thread, in one process.  A row is a family, a dtype and a
-number of columns: the worst excess over its sizes, and where it is.  ``--costs`` times the methods of a
-convolution beside what "auto" takes: the source of the constants in operators/convolution.py.
+number of columns: the worst excess over its sizes, and where it is.  ``--costs`` times the methods
+of a convolution beside what "auto" takes: the source of the constants in operators/convolution.py.
 """
 
 from __future__ import annotations
@@ -248,8 +248,8 @@ def write(path: str) -> None:
         "# Transforms: measured against the library calls they make", "",
         f"`python benchmarks/transforms.py` on {bench.machine()}, SciPy {scipy.__version__}, one",
         "thread, the time of the thread. Of all sizes the worst: the time of SciPy's call, ours,",
-        "and (ours - 3 us) / SciPy's, whose mark is 1.05; then the median of ours / SciPy's over the",
-        "sizes. Convolutions stand beside the fastest of SciPy's three.", "",
+        "and (ours - 3 us) / SciPy's, whose mark is 1.05; then the median of ours / SciPy's over",
+        "the sizes. Convolutions stand beside the fastest of SciPy's three.", "",
         "| what | worst at | SciPy, us | ours, us | excess | median | met |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
