@@ -246,17 +246,10 @@ def main() -> int:
 def write(path: str) -> None:
     lines = [
         "# Transforms: measured against the library calls they make", "",
-<<<<<<< HEAD
-        f"`python benchmarks/transforms.py` on {bench.machine()}, SciPy {scipy.__version__}. Of",
-        "all sizes, 64 to 2^20, the worst: time of SciPy's call, ours, (ours - 3 us) / SciPy's,",
-        "whose mark is 1.05; last the median of ours / SciPy's over the sizes. Convolutions stand",
-        "beside the fastest of SciPy's three.", "",
-=======
         f"`python benchmarks/transforms.py` on {bench.machine()}, SciPy {scipy.__version__}, one",
         "thread, the time of the thread. Of all sizes the worst: the time of SciPy's call, ours,",
         "and (ours - 3 us) / SciPy's, whose mark is 1.05; then the median of ours / SciPy's over",
         "the sizes. Convolutions stand beside the fastest of SciPy's three.", "",
->>>>>>> 76feb24ea2d41b1f6cd750f30b7969eda97e8b9d
         "| what | worst at | SciPy, us | ours, us | excess | median | met |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
