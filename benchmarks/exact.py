@@ -148,7 +148,7 @@ def write(path: pathlib.Path, rows) -> None:
         "",
         f"`python benchmarks/exact.py --write FILE` on {bench.machine()}. Errors in",
         "u sqrt(log2 n), mean square over Gaussian x, against the transform in long double; times",
-        "of one vector, medians of calls in turns. Circulants are beside `ifft diag fft` of leaves.",
+        "of one vector: medians, in turns. The circulant is beside `ifft diag fft` of leaves.",
         "",
         "| " + " | ".join(HEAD) + " |",
         "|" + "---|" * len(HEAD),
