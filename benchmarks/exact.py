@@ -148,7 +148,7 @@ def write(path: pathlib.Path, rows, load: float) -> None:
     lines = [
         "# Measurements: exact chains",
         "",
-        f"`python benchmarks/exact.py --write FILE` on {bench.machine()}, load {load:.1f} at first.",
+        f"`python benchmarks/exact.py --write FILE` on {bench.machine()}, load {load:.1f}.",
         "Errors in u sqrt(log2 n), mean square over Gaussian x, against the transform in long",
         "double; times of one vector, medians of calls in turns. Circulants are beside",
         "`ifft diag fft` of leaves.",
