@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import pathlib
 import sys
 
@@ -127,7 +128,8 @@ def main() -> int:
     quick, rows, missed = arguments.quick, [], 0
     sizes = [1 << 10, 1 << 14, 1000] if quick else [1 << k for k in (10, 12, 14, 16, 18, 20)] + [
         1000, 1009, 5040, 10007, 100000]  # fmt: skip
-    print("machine: " + bench.machine(), flush=True)
+    load = os.getloadavg()[0]
+    print(f"machine: {bench.machine()}, load {load:.1f}", flush=True)
     for part in (errors(POWERS, 30), errors(OTHERS, 100), speed(sizes)):
         for *texts, met in part:
             rows.append([*texts, "yes" if met else "NO"])
@@ -137,18 +139,19 @@ def main() -> int:
     if not quick:
         both_ways([257, 1009, 2003, 65537])
     if arguments.write:
-        write(arguments.write, rows)
+        write(arguments.write, rows, load)
     print(f"{missed} missed")
     return missed
 
 
-def write(path: pathlib.Path, rows) -> None:
+def write(path: pathlib.Path, rows, load: float) -> None:
     lines = [
         "# Measurements: exact chains",
         "",
-        f"`python benchmarks/exact.py --write FILE` on {bench.machine()}. Errors in",
-        "u sqrt(log2 n), mean square over Gaussian x, against the transform in long double; times of one vector,",
-        "medians of calls in turns. The circulant is beside `ifft diag fft` of leaves.",
+        f"`python benchmarks/exact.py --write FILE` on {bench.machine()}, load {load:.1f}.",
+        "Errors in u sqrt(log2 n), mean square over Gaussian x, against the transform in long",
+        "double; times of one vector, medians of calls in turns. Circulants are beside",
+        "`ifft diag fft` of leaves.",
         "",
         "| " + " | ".join(HEAD) + " |",
         "|" + "---|" * len(HEAD),

@@ -96,8 +96,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str):
-    if name == "testing":  # the kit is imported when it is asked for
+    if name in ("testing", "solve", "torch"):  # imported when they are asked for
         import importlib
 
-        return importlib.import_module("lazyops.testing")
+        return importlib.import_module(f"lazyops.{name}")
     raise AttributeError(f"module 'lazyops' has no attribute {name!r}")

@@ -164,6 +164,8 @@ def cast(x: Array, name: str) -> Array:
 
 
 def has_complex_values(x: Array) -> bool:
+    if isinstance(x, np.ndarray):  # asked in every product: the name of a dtype takes a microsecond
+        return x.dtype.kind == "c"
     return is_complex_name(dtype_name(x.dtype))
 
 

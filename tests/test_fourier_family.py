@@ -155,6 +155,16 @@ def test_transforms_of_one_family_run_in_one_call(monkeypatch):
     check_operator(A, dense=dense)
 
 
+def test_families_are_those_of_the_x_at_hand():
+    """A real x first, then a complex one: Hartley transforms are one family for real x alone."""
+    A = lo.kron(lo.hartley(3), lo.hartley(4))
+    x = probe(12, "complex128")
+    real, imag, both = A @ x.real.copy(), A @ x.imag.copy(), A @ x
+    assert_near(both, real + 1j * imag, 4 * x)
+    dense = np.kron(lo.hartley(3).to_dense(), lo.hartley(4).to_dense())
+    assert_near(both, dense @ x, 4 * x)
+
+
 def test_fft2_of_an_image_and_back():
     x = np.random.default_rng(0).standard_normal((6, 10))
     F = lo.fftn(x.shape, "ortho")

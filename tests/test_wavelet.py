@@ -324,3 +324,45 @@ def test_what_is_not_the_identity_is_kept():
         lo.iwavelet(15, "db2", 1, "periodization").H @ lo.wavelet(15, "db2", 1, "periodization").H,
     ):
         assert isinstance(lo.simplify(product), lo.Product)
+
+
+@pytest.mark.parametrize("k", [2, 3, 16, 21, 600])
+@pytest.mark.parametrize("inverse", [False, True])
+def test_columns_are_transformed_alike(k, inverse):
+    """Few and many, in C and Fortran order, long and short: within rounding of one at a time."""
+    for n in (5000, 700) if k < 600 else (700,):
+        A = (lo.iwavelet if inverse else lo.wavelet)(n, "db2", 2, "periodization")
+        for op in (A, A.H):
+            x = probe((op.shape[1], k), "float64")
+            alone = np.stack([op @ np.ascontiguousarray(x[:, j]) for j in range(k)], axis=1)
+            bound = 2 * gamma(2 * 3 * 14, float) * 4 * np.abs(x).max() * 8
+            assert np.abs(op @ x - alone).max() <= bound
+            assert np.abs(op @ np.asfortranarray(x) - alone).max() <= bound
+
+
+def test_the_kernel_reads_and_writes_inside_only():
+    from lazyops.kernels import filterbank as kernel
+
+    x, filters = np.ones((2, 40, 1)), np.ones((2, 2, 2))
+    if kernel.obstacle(filters, x) is not None:
+        pytest.skip(kernel.obstacle(filters, x))
+    bands = [np.zeros((2, 20, 1)), np.zeros((2, 20, 1))]
+    kernel.decompose(x, filters, bands, 0, 0, 19)
+    np.testing.assert_array_equal(bands[0][:, :, 0], [[4.0] * 19 + [0]] * 2)
+    for start, first, rows in (
+        (0, 0, 20),
+        (1, 0, 19),
+        (0, 2, 19),
+        (-1, 0, 1),
+        (0, -1, 1),
+        (0, 0, -1),
+    ):
+        with pytest.raises(
+            ValueError, match=r"do not fit: \(2, 40, 1\), \(2, 2, 2\), \(2, 20, 1\)"
+        ):
+            kernel.decompose(x, filters, bands, start, first, rows)
+    for start, first, rows in ((0, 0, 20), (1, 0, 19), (0, 3, 19), (-1, 0, 1), (0, -1, 1)):
+        with pytest.raises(ValueError, match="signal, filters and bands do not fit"):
+            kernel.reconstruct(bands, filters, x, start, first, rows)
+    with pytest.raises(TypeError, match="do not fit by dtype: float64, float32, float64, float64"):
+        kernel.decompose(x, filters.astype(np.float32), bands, 0, 0, 1)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._array import Array
-from . import cpu, filterbank, reference, split
+from . import cpu, cuda, filterbank, reference, split
 from .codes import Codes, bits_joined, bits_split, held_shape
 from .csr import Buckets, csr_buckets, csr_matmat
 from .plan import Plan, obstacle, plan, shape_class
@@ -67,6 +67,7 @@ class Kernel:
 
 KERNELS = (  # fastest first; the first without an obstacle runs
     Kernel("cpu", cpu.ks_matmat, cpu.obstacle, cpu.missing, cpu.facts),
+    Kernel("cuda", cuda.ks_matmat, cuda.obstacle, cuda.missing, dict),
     Kernel("reference", reference.ks_matmat, lambda values, x: None, lambda: None, dict),
 )
 FORCED = os.environ.get("LAZYOPS_KERNEL") or None
@@ -103,10 +104,14 @@ def plan_obstacle(stages: Sequence[Stage], like: Array) -> str | None:
 
 
 def tensor_chain(stages: Sequence[Stage], x: Array, pack: bool = True) -> Any:
-    """What multiplies these stages by tensors like `x`; None if they go one by one, in the array
-    API.  `torch_ops` is imported when the first tensor arrives."""
+    """What multiplies these stages by arrays like `x` that are not NumPy's; None if they go one by
+    one, in the array API.  `torch_ops` is imported when the first tensor arrives."""
+    if FORCED == "reference":
+        return None
+    if cuda.device_of(x) is not None:
+        return cuda.DeviceChain(stages) if cuda.missing() is None else None
     torch = sys.modules.get("torch")
-    if torch is None or not isinstance(x, torch.Tensor) or FORCED == "reference":
+    if torch is None or not isinstance(x, torch.Tensor):
         return None
     from . import torch_ops
 

@@ -134,7 +134,7 @@ def load(level: str, path: str) -> Library:
     chain.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
     chain.restype = ctypes.c_int
     chain_grad = library.lazyops_chain_grad
-    chain_grad.argtypes = [ctypes.c_void_p, ctypes.c_int64] + [ctypes.py_object] * 4
+    chain_grad.argtypes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.py_object] * 4]
     chain_grad.restype = ctypes.c_int
     library.lazyops_pack.argtypes = [ctypes.py_object] * 4 + [ctypes.c_int64] * 3 + [ctypes.c_int]
     split = library.lazyops_split

@@ -89,11 +89,11 @@ class Fixed:
             host = x.numpy()
         except (RuntimeError, TypeError):  # to be conjugated, of torch.func, bfloat16
             return None
-        rows, columns = host.shape
+        columns = host.shape[1]
         key = (host.dtype, *shape_class(columns, host.strides, host.itemsize))
-        known = self.plans.get(key, self)
-        if known is self:
-            known = self.plans[key] = self._plan(host)
+        if key not in self.plans:
+            self.plans[key] = self._plan(host)
+        known = self.plans[key]
         return None if known is None else tensor(known(host), is_turned(x))
 
     def _plan(self, host: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -129,9 +129,10 @@ class Owned(Repacked):
     def hold(self, tensors: Sequence[torch.Tensor], trusting: bool) -> None:
         """Pack these values.  `trusting`: unless they are there already, by their versions."""
         now = [(t, version(t)) for t in tensors]
-        if trusting and len(now) == len(self.owners):
-            if all(r() is t and v == w and v >= 0 for (t, v), (r, w) in zip(now, self.owners)):
-                return
+        pairs = list(zip(now, self.owners, strict=False))
+        same = all(r() is t and v == w and v >= 0 for (t, v), (r, w) in pairs)
+        if trusting and same and len(now) == len(self.owners):
+            return
         self.fill([view(t) for t in tensors])
         self.owners = [(weakref.ref(t), v) for t, v in now]
 
@@ -208,7 +209,9 @@ def gradients(stages_of: Callable, g, x, arrays, forms, scales, wanted) -> list[
     pieces = gradient.pieces_of(host, list(wanted[1:]))
     inputs = [x_host.astype(dtype, copy=False)]  # of the pieces, the one applied first in front
     for piece in reversed(pieces[1:]):
-        inputs.append(functools.reduce(lambda y, s: one(s, y, dtype), piece.stages[::-1], inputs[-1]))
+        inputs.append(
+            functools.reduce(lambda y, s: one(s, y, dtype), piece.stages[::-1], inputs[-1])
+        )
     found, y = [], g_host.astype(dtype, copy=False)
     for piece in pieces:
         y, of_values = gradient.back(piece, y, inputs.pop())

@@ -114,7 +114,13 @@ def chain(x, arrays, forms, scales, strong=()):
         x = x.to(getattr(torch, joint))
     elif real_dtype(joint) != real_dtype(name):  # a scalar of NumPy may ask for more
         x = x.to(getattr(torch, with_complex(joint) if x.is_complex() else real_dtype(joint)))
-    return Product.apply(forms, scales, x, *arrays)
+    return recorded(forms, scales, x, arrays)
+
+
+def recorded(forms, scales, x, arrays):
+    """``lazyops::chain`` with its derivatives; `x` and the values are of dtypes among DTYPES."""
+    how = Traced if torch.compiler.is_compiling() else Product
+    return how.apply(forms, scales, x, *arrays)
 
 
 def stages_of(arrays: Sequence[Any], forms: Sequence[int], scales: Sequence[float]) -> list[Stage]:
@@ -190,12 +196,28 @@ def _chain_grad_fake(g, x, arrays, forms, scales, wanted):
 # -- derivatives ------------------------------------------------------------------------------
 
 
-class Product(torch.autograd.Function):
-    """``lazyops::chain``, recorded: to be differentiated backward, forward, and over batches."""
+class Traced(torch.autograd.Function):
+    """``lazyops::chain`` for torch.compile, which follows no `jvp`: differentiated once."""
 
     @staticmethod
     def forward(forms, scales, x, *arrays):
         return CHAIN(x, list(arrays), forms, scales)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.forms, ctx.scales, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx, g):
+        x, *arrays = ctx.saved_tensors
+        wanted = list(ctx.needs_input_grad[2:])
+        found = iter(GRAD(g, x, arrays, ctx.forms, ctx.scales, wanted))
+        return None, None, *[next(found) if w else None for w in wanted]
+
+
+class Product(Traced):
+    """``lazyops::chain``, recorded: to be differentiated backward, forward, and over batches."""
 
     @staticmethod
     def setup_context(ctx, inputs, output):

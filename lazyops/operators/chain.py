@@ -51,15 +51,17 @@ def _is_factor(stage: Stage | None) -> bool:
 def apply_link(op: LinearOperator, at: int, x: Array) -> Array:
     """``links(op)[at] @ x`` for neighbours with a stage each: by a plan where one can be made."""
     known = op._cache.get((at, x.dtype)) if x.shape[1] == 1 else None
-    if known is not None:
-        return known(x)
+    if known is not None and (y := known(x)) is not None:
+        return y
     link = links(op)[at]
     assert isinstance(link, tuple)
     found: Any = plan_for(op, at, link, x) if is_numpy(x) else tensors_for(op, at, link, x)
     if found is not None:
         if x.shape[1] == 1:  # the short way for one vector, where the call is what takes time
             op._cache.setdefault((at, x.dtype), found)
-        return found(x)
+        y = found(x)
+        if y is not None:  # a device declines what wants a gradient
+            return y
     for factor in reversed(link):
         x = factor._matmat(x)
     return x

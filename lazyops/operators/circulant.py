@@ -44,16 +44,34 @@ class Circulant(LinearOperator):
         return self.column.shape[0], self.column.shape[0]
 
     def _matmat(self, x):
-        xp, n = array_namespace(x), self.shape[0]
-        name = self._law.result(dtype_name(x.dtype))
-        column, x = in_precision(self.column, name), in_precision(x, name)
+        n, (name, column) = self.shape[0], self._prepared(x)
+        x = in_precision(x, name)
         if x.shape[1] == 0:
+            xp = array_namespace(x)
             return xp.zeros((n, 0), dtype=getattr(xp, name), device=x.device)
         if n <= SMALL:
             return self._matrix(cast(column, name)) @ cast(x, name)
-        if _cost(n) <= _cost(fast_length(2 * n - 1, not is_complex_name(name))):
+        if self._has_fast_size(name):
             return filtered_columns(x, column, n, self._cache)
         return self._extension(column)._matmat(x)
+
+    def _prepared(self, x: Array) -> tuple[str, Array]:
+        """The dtype of the result and the column in its precision; kept for NumPy."""
+        known = self._cache.get(("column", x.dtype)) if is_numpy(x) else None
+        if known is None:
+            name = self._law.result(dtype_name(x.dtype))
+            known = name, in_precision(self.column, name)
+            if is_numpy(x):
+                self._cache["column", x.dtype] = known
+        return known
+
+    def _has_fast_size(self, name: str) -> bool:
+        """Whether an FFT of size n costs no more than one of twice the size, freely chosen."""
+        key = ("fast", is_complex_name(name))
+        if key not in self._cache:
+            n = self.shape[0]
+            self._cache[key] = _cost(n) <= _cost(fast_length(2 * n - 1, not key[1]))
+        return self._cache[key]
 
     def _matrix(self, column: Array) -> Array:
         """The dense matrix, kept while no gradient is asked for."""

@@ -61,8 +61,7 @@ class Convolution(LinearOperator):
         return self.rows, self.n
 
     def _matmat(self, x):
-        name = self._law.result(dtype_name(x.dtype))
-        kernel = in_precision(self.kernel, name)
+        name, kernel = self._prepared(x)
         if x.shape[1] == 0:
             xp = array_namespace(x)
             return xp.zeros((self.rows, 0), dtype=getattr(xp, name), device=x.device)
@@ -73,6 +72,16 @@ class Convolution(LinearOperator):
         if method == "fft":
             return self._by_fft(x, kernel)
         return self._by_blocks(x, kernel)
+
+    def _prepared(self, x: Array) -> tuple[str, Array]:
+        """The dtype of the result and the kernel in its precision; kept for NumPy."""
+        known = self._cache.get(("kernel", x.dtype)) if is_numpy(x) else None
+        if known is None:
+            name = self._law.result(dtype_name(x.dtype))
+            known = name, in_precision(self.kernel, name)
+            if is_numpy(x):
+                self._cache["kernel", x.dtype] = known
+        return known
 
     # -- three ways
 
@@ -142,9 +151,8 @@ class Convolution(LinearOperator):
 
     def _chosen(self, x: Array, name: str) -> str:
         key = ("method", is_numpy(x), name, min(x.shape[1], 16))
-        if key not in self._cache:
-            self._cache[key] = cheapest(self, *key[1:])
-        return self._cache[key]
+        found = self._cache.get(key)
+        return found or self._cache.setdefault(key, cheapest(self, *key[1:]))
 
     def _adjoint(self):
         xp, m = array_namespace(self.kernel), self.kernel.shape[0]

@@ -63,12 +63,13 @@ class Hartley(LinearOperator):
 
 def hartley_along(x: Array, axis: int, norm: str) -> Array:
     """Of a real `x`: Re - Im of its spectrum, and Re + Im, backwards, where that is mirrored."""
-    xp, n = array_namespace(x), x.shape[axis]
+    n = x.shape[axis]
     z = fft_of(x).rfft(x, axis=axis, norm=norm)
     before = (slice(None),) * axis
     after = (slice(None),) * (x.ndim - axis - 1)
     mirrored = (*before, slice(1, (n + 1) // 2), *after)
     if not is_numpy(x):
+        xp = array_namespace(x)
         re, im = xp.real(z), xp.imag(z)
         back = xp.flip(re[mirrored] + im[mirrored], axis=axis)
         return xp.concat([re - im, back], axis=axis)

@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .._array import Array, array_namespace, is_numpy
+import numpy as np
+
+from .._array import Array, array_namespace, has_complex_values, is_numpy
 from .algebra import _operators, add
 from .base import LinearOperator
 from .scalar import Identity, is_one
@@ -29,13 +31,32 @@ class Kron(LinearOperator):
             found.extend(factor.factors if isinstance(factor, Kron) else (factor,))
         object.__setattr__(self, "factors", tuple(found))
         super().__post_init__(copy)
+        acting = [f for f in found if not is_one(f)]
+        self.makes_new = bool(acting) and all(f.makes_new for f in acting)
 
     def _shape(self):
         shapes = [f.shape for f in self.factors]
         return math.prod(m for m, _ in shapes), math.prod(n for _, n in shapes)
 
+    def _matmat(self, x):
+        passes = self._passes(x)
+        if len(passes) != 1 or 0 in x.shape:
+            return super()._matmat(x)
+        factor = self.factors[passes[0][0]]
+        if factor._family(x) is None:
+            return super()._matmat(x)
+        return self._along_axes(factor, x, passes[0])  # one n-D call and nothing else
+
+    def _along_axes(self, factor: LinearOperator, x: Array, axes: tuple[int, ...]) -> Array:
+        """For square factors: their shape is that of the signal."""
+        k = int(x.shape[1])
+        shape = tuple([f.shape[1] for f in self.factors])
+        xp = np if is_numpy(x) else array_namespace(x)
+        y = factor._along(xp.reshape(x, (*shape, k) if k > 1 else shape), axes)
+        return xp.reshape(y, (self.shape[0], k))
+
     def _steps(self, x):
-        xp = array_namespace(x)
+        xp = np if is_numpy(x) else array_namespace(x)
         k = int(x.shape[1])
         sizes = [f.shape[1] for f in self.factors]
         for axes in self._passes(x):
@@ -55,7 +76,7 @@ class Kron(LinearOperator):
 
     def _passes(self, x: Array) -> list[tuple[int, ...]]:
         """The axes in the order of `_order`, those of one family of transforms together."""
-        key = ("passes", is_numpy(x))
+        key = ("passes", is_numpy(x), has_complex_values(x))  # what families depend on
         if key not in self._cache:
             found: dict[Any, tuple[int, ...]] = {}
             for axis in self._order():

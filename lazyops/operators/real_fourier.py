@@ -21,6 +21,9 @@ from .fourier import SWAPPED, by_parts, call, check_norm, complex_for_fft, down_
 from .roots import column_on
 from .scalar import check_size
 
+# the dtypes of numbers made of two, by NumPy's letters; half precision has none
+PAIRED = {a: np.dtype(b) for a, b in (("f", "F"), ("d", "D"), ("g", "G"))}
+
 
 def check_real_size(n: int, what: str) -> int:
     """The size of a transform of real signals; SciPy takes none of size 0 either."""
@@ -53,10 +56,11 @@ class HalfFourier(LinearOperator):
         return (self.n, half) if self.transposed else (half, self.n)
 
     def _matmat(self, x):
-        xp, fft = array_namespace(x), fft_of(x)
         if x.shape[1] == 0:
+            xp = array_namespace(x)
             name = with_complex(dtype_name(x.dtype))
             return xp.zeros((self.shape[0], 0), dtype=getattr(xp, name), device=x.device)
+        fft = fft_of(x)
         full = fft.ifft if self.inverse else fft.fft
         if self.transposed:  # the missing rows are zero
             return down_columns(full, complex_for_fft(x), n=self.n, norm=self.norm)
@@ -113,8 +117,7 @@ class RealFourier(LinearOperator):
             return xp.zeros((self.shape[0], 0), dtype=x.dtype, device=x.device)
         if has_complex_values(x):
             return by_parts(self._matmat, x)
-        norm = SWAPPED[self.norm] if self.transposed else self.norm
-        fft = fft_of(x)
+        norm, fft = SWAPPED[self.norm] if self.transposed else self.norm, fft_of(x)
         if self.inverse != self.transposed:
             z = from_pairs(x)
             if self.transposed:
@@ -153,8 +156,9 @@ class RealFourier(LinearOperator):
 
 def to_pairs(z: Array) -> Array:
     """(m, k) complex to (2 m, k) real: each entry as real part, imaginary part."""
-    xp, (m, k) = array_namespace(z), z.shape
+    m, k = z.shape
     if not is_numpy(z):
+        xp = array_namespace(z)
         return xp.reshape(xp.stack([xp.real(z), xp.imag(z)], axis=1), (2 * m, k))
     if z.flags.f_contiguous:
         return z.T.view(z.real.dtype).T
@@ -165,11 +169,14 @@ def to_pairs(z: Array) -> Array:
 
 def from_pairs(x: Array) -> Array:
     """The other way round: (2 m, k) real to (m, k) complex."""
-    name = with_complex(dtype_name(x.dtype))
     if not is_numpy(x):
+        name = with_complex(dtype_name(x.dtype))
         return cast(x[0::2, :], name) + 1j * cast(x[1::2, :], name)
+    if x.dtype.char not in PAIRED:
+        x = x.astype(np.float32)
+    wide = PAIRED[x.dtype.char]
     if x.flags.f_contiguous:
-        return x.T.view(name).T
-    z = np.empty((x.shape[0] // 2, x.shape[1]), name)
+        return x.T.view(wide).T
+    z = np.empty((x.shape[0] // 2, x.shape[1]), wide)
     z.real, z.imag = x[0::2], x[1::2]
     return z

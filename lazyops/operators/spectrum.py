@@ -69,6 +69,8 @@ def _complex(x: Array) -> Array:
 
 def in_precision(kernel: Array, name: str) -> Array:
     """The kernel in the precision of the dtype `name`; real where it is real."""
+    if is_numpy(kernel) and kernel.dtype == name:
+        return kernel
     if has_complex_values(kernel) or not is_complex_name(name):
         return cast(kernel, name)
     return cast(kernel, {"complex64": "float32"}.get(name, "float64"))

@@ -42,8 +42,8 @@ def add_terms(x: np.ndarray, shape: Sequence[int], terms: Sequence[Term]) -> np.
         steps = [math.prod(x.shape[axis + 1 :]) for axis in range(x.ndim)]
         flat = [Term(0, t.offset * steps[t.axis], t.weight) for t in terms]
         _sum_flat(y.reshape(-1), x.reshape(-1), flat, scale, buffer)
-        for region in _edges(y.shape, terms):
-            _sum_into(y, x, terms, scale, region, buffer)
+        for axis in range(1, y.ndim):
+            _sum_edges(y, x, axis, terms, scale, buffer)
     else:
         _sum_into(y, x, terms, scale, tuple([(0, n) for n in shape]), buffer)
     return y
@@ -64,15 +64,21 @@ def _sum_flat(y, x, terms: Sequence[Term], scale: float, buffer: np.ndarray) -> 
             np.multiply(out, scale, out=out)
 
 
-def _edges(shape: Sequence[int], terms: Sequence[Term]) -> Iterator[Tile]:
-    """Where an axis but the first ends, as far as terms reach."""
-    for axis in range(1, len(shape)):
-        n, everything = shape[axis], [(0, m) for m in shape]
-        low = min(max([0, *(-t.offset for t in terms if t.axis == axis)]), n)
-        high = max(n - max([0, *(t.offset for t in terms if t.axis == axis)]), low)
-        for a, b in ((0, low), (high, n)):
-            if a < b:
-                yield (*everything[:axis], (a, b), *everything[axis + 1 :])
+def _sum_edges(y, x, axis: int, terms: Sequence[Term], scale: float, buffer: np.ndarray) -> None:
+    """The ends of an axis but the first, as far as terms reach along it: summed in a copy that
+    has this axis first, since what lies far apart is slow to read again and again."""
+    n, offsets = x.shape[axis], [t.offset for t in terms if t.axis == axis]
+    below, above = -min([0, *offsets]), max([0, *offsets])
+    turned = [t._replace(axis=0 if t.axis == axis else t.axis + (t.axis < axis)) for t in terms]
+    x, y = np.moveaxis(x, axis, 0), np.moveaxis(y, axis, 0)
+    for a, b in ((0, min(below, n)), (max(n - above, min(below, n)), n)):
+        if a < b:
+            first = max(a - below, 0)
+            near = np.ascontiguousarray(x[first : b + above])
+            region = ((a - first, b - first), *((0, m) for m in near.shape[1:]))
+            out = np.empty_like(near)
+            _sum_into(out, near, turned, scale, region, buffer)
+            y[a:b] = out[a - first : b - first]
 
 
 def _sum_into(y, x, terms: Sequence[Term], scale: float, region: Tile, buffer: np.ndarray) -> None:

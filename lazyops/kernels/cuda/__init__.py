@@ -20,6 +20,7 @@ from .plan import obstacle as _obstacle
 __all__ = [
     "DeviceChain",
     "DevicePlan",
+    "device_of",
     "ks_matmat",
     "missing",
     "obstacle",
@@ -27,7 +28,7 @@ __all__ = [
     "stages_obstacle",
 ]
 
-missing = _machine.missing
+missing, device_of = _machine.missing, _machine.device_of
 ALIGNED = 16
 
 
@@ -83,6 +84,8 @@ class DeviceChain:
 
     def __call__(self, x: Array) -> Array | None:
         """The product; None where the kernels do not take this `x`."""
+        if needs_grad(x):
+            return None
         name = dtype_name(x.dtype)
         key = name, x.shape[1], in_fortran_order(x), aligned(x, name)
         found = self._plans.get(key)
@@ -112,8 +115,9 @@ def ready_rows(x: Array) -> Array:
 
 def obstacle(values: Array, x: Array) -> str | None:
     """Why one factor is not multiplied by these kernels; None if it is."""
-    a, b, c, d = values.shape
-    return stages_obstacle([Stage(values, Pattern(a, b, c, d))], x)
+    if device_of(x) is None or len(values.shape) != 4:
+        return "it takes CuPy arrays and torch tensors on a CUDA device"
+    return stages_obstacle([Stage(values, Pattern(*map(int, values.shape)))], x)
 
 
 def ks_matmat(values: Array, x: Array, transpose: bool = False, conj: bool = False) -> Any:

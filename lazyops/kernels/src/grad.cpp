@@ -294,7 +294,8 @@ void take(T* tile, const PyBuffer& b, I from, I count) {
   const char* p = static_cast<const char*>(b.buf) + from * b.strides[1];
   for (I j = 0; j < b.shape[0]; ++j, p += b.strides[0], tile += E * C) {
     const char* q = p;
-    for (I k = 0; k < count; ++k, q += b.strides[1])
+    if (E == 1 && b.strides[1] == I(sizeof(T))) std::memcpy(tile, q, count * sizeof(T));
+    else for (I k = 0; k < count; ++k, q += b.strides[1])
       for (I e = 0; e < E; ++e) tile[e * C + k] = reinterpret_cast<const T*>(q)[e];
     for (I e = 0; e < E; ++e) clear(tile + e * C + count, C - count);
   }
@@ -306,7 +307,8 @@ void give(const T* tile, const PyBuffer& b, I from, I count) {
   char* p = static_cast<char*>(b.buf) + from * b.strides[1];
   for (I j = 0; j < b.shape[0]; ++j, p += b.strides[0], tile += E * C) {
     char* q = p;
-    for (I k = 0; k < count; ++k, q += b.strides[1])
+    if (E == 1 && b.strides[1] == I(sizeof(T))) std::memcpy(q, tile, count * sizeof(T));
+    else for (I k = 0; k < count; ++k, q += b.strides[1])
       for (I e = 0; e < E; ++e) reinterpret_cast<T*>(q)[e] = tile[e * C + k];
   }
 }
