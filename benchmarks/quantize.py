@@ -112,7 +112,7 @@ def complex_pairs(quick: bool) -> Iterator[Row]:
             unit = np.ones(x.shape)
             many = nearest_pairs(x, y, unit, unit, to_bits(4), to_bits(4), 4, most=1 << 16)
             least = outer_error(x, y, many.left, many.right).mean()
-            print(f"  with 16 times the scalars {least:.4g}: less than that no scalar has")
+            print(f"  with 16 times the scalars {least:.4g}")
 
 
 # -- butterflies -------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from .sweeps import Format
 
 TRIALS = 128  # choices that are measured, at most, after the first good one
-TRIED = 1 << 14  # and fewer of larger chains: values that are rounded in all
+TRIED = 1 << 12  # and fewer of larger chains: values that are rounded in all
 NEAR = 2  # rungs below and above that of the first good choice that are looked at
 LISTED = 1 << 14  # choices that are looked through at most
 

@@ -14,6 +14,7 @@ grows, and ends where no junction has a better pair.  One turn costs what a swee
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,10 +28,11 @@ from .sweeps import (
     Format,
     Junction,
     columns,
+    exponents_of,
     handed_left,
     handed_right,
+    parts,
     rows,
-    scale_of,
 )
 
 
@@ -65,7 +67,7 @@ def improved(
     floats = [f for f in formats if isinstance(f, FloatFormat)]
     if len(floats) < len(result):
         return result
-    scales = [scale_of(v, f) for v, f in zip(found, floats, strict=True)]
+    scales = [roomy(v, f) for v, f in zip(found, floats, strict=True)]
     task = Descent(values, result, floats, scales, most)
     for turn in range(turns):
         if not task.turn(backwards=turn % 2 == 1):
@@ -79,7 +81,7 @@ class Descent(NamedTuple):
     values: Values
     found: Factors
     formats: Sequence[FloatFormat]
-    scales: Sequence[np.ndarray]
+    scales: Sequence[float]
     most: int
 
     def turn(self, backwards: bool) -> bool:
@@ -140,6 +142,16 @@ class Descent(NamedTuple):
             for z, f, s in zip(scaled, self.formats[q : q + 2], self.scales[q : q + 2], strict=True)
         )
         return U, V
+
+
+def roomy(values: np.ndarray, form: FloatFormat) -> float:
+    """A scale in which these numbers of the format have room for twice the largest, where that
+    costs no small one."""
+    sizes = np.abs(parts(values))
+    if sizes.max() == 0 or form.exponent_bits is None:
+        return 1.0
+    least, most = exponents_of(sizes, form)
+    return math.ldexp(1.0, min(least + 1, max(most, least)))
 
 
 def _exponent(U: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ from .sweeps import (
 EFFORT = 1 << 26  # scaled numbers that are looked at, in all
 TURNS = 12  # of a descent, at most: after so many there is little left to gain
 KICKS = 16  # descents from a disturbed optimum
+CLEARLY = 1 - 1e-6  # errors nearer than that are equal, or the next kicks depended on roundings
 SHARE = 0.3  # of the scales of a junction that a kick draws anew
 
 
@@ -59,15 +60,14 @@ def optimal(values: Values, formats: Sequence[Format], most: int) -> Rounded:
     turns = min(max(rounds // 2, 1), TURNS)
     begun, tries = starts(len(values), formats), max(rounds // turns, 1)
     found = [start(values, formats, most) for start in begun[:tries]]
-    results = [improved(values, one.values, formats, most, turns) for one in found]
-    errors = [relative_distance(values, one) for one in results]
-    best, least = results[int(np.argmin(errors))], min(errors)
+    best, least = plain, math.inf
     rng = np.random.default_rng(FIXED)
     kicks = (tries - len(found)) // 4 if all(r == 1 for r in ranks_of(values)) else 0
-    for _ in range(min(kicks, KICKS)):
-        result = improved(values, kicked(best, formats, rng), formats, most, turns)
+    for k in range(len(found) + min(max(kicks, 0), KICKS)):
+        begin = found[k].values if k < len(found) else kicked(best, formats, rng)
+        result = improved(values, begin, formats, most, turns)
         error = relative_distance(values, result)
-        if error < least:
+        if error < least * CLEARLY:
             best, least = result, error
     return Rounded(best, min(one.bound for one in found))
 

@@ -201,15 +201,21 @@ def scale_of(values: np.ndarray, form: Format) -> np.ndarray:
     sizes = np.abs(parts(values))
     if isinstance(form, ScaledInteger):
         return form.scale(sizes.max(axis=(1, 2, 4)))
-    largest = sizes.max()
-    if largest == 0 or form.exponent_bits is None:
+    if sizes.max() == 0 or form.exponent_bits is None:
         return np.ones(())
-    least = int(np.frexp(largest)[1] - np.frexp(form.max)[1])  # the largest fits from here on
+    least, most = exponents_of(sizes, form)
+    return np.asarray(np.ldexp(1.0, min(max(0, least), max(most, least))))
+
+
+def exponents_of(sizes: np.ndarray, form: FloatFormat) -> tuple[int, int]:
+    """Of the scales that fit: from the first on the largest of `sizes` does, up to the second the
+    smallest is a normal number."""
+    largest = sizes.max()
+    least = int(np.frexp(largest)[1] - np.frexp(form.max)[1])
     if np.ldexp(largest, -least) > form.max:
         least += 1
     smallest = sizes.min(where=sizes > 0, initial=largest)
-    most = int(np.frexp(smallest)[1] - np.frexp(form.tiny)[1])  # the smallest is normal up to here
-    return np.asarray(np.ldexp(1.0, min(max(0, least), max(most, least))))
+    return least, int(np.frexp(smallest)[1] - np.frexp(form.tiny)[1])
 
 
 def parts(values: np.ndarray) -> np.ndarray:
