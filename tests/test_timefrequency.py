@@ -298,6 +298,12 @@ def test_zak_equals_its_definition(n, a, xp):
 # -- resample --------------------------------------------------------------------------------------
 
 
+def resampled(x, m):
+    """SciPy on real and imaginary part: before 1.17 its way for complex x treats n/2 otherwise."""
+    parts = scipy.signal.resample(x.real, m, axis=0), scipy.signal.resample(x.imag, m, axis=0)
+    return parts[0] + 1j * parts[1]
+
+
 @pytest.mark.parametrize("n", SIZES)
 def test_resample_equals_scipy(n, xp):
     for m in {1, 2, n // 2 + 1, n - 1, n, n + 1, n + 2, 2 * n, 2 * n + 1, 97} - {0}:
@@ -307,7 +313,7 @@ def test_resample_equals_scipy(n, xp):
             x = probe(n, dtype)
             got = np.asarray(A @ xp.asarray(x))
             assert got.dtype == x.dtype
-            assert_near(got, scipy.signal.resample(x.astype(complex), m, axis=0), x)
+            assert_near(got, resampled(x, m), x)
 
 
 def test_resample_is_linear_on_complex_signals():

@@ -176,6 +176,10 @@ def from_pairs(x: Array) -> Array:
         x = x.astype(np.float32)
     wide = PAIRED[x.dtype.char]
     if x.flags.f_contiguous:
+        if (
+            x.shape[1] == 1
+        ):  # the stride of an axis of one may be any; pocketfft's heirs refuse some
+            return x.reshape(-1).view(wide)[:, None]
         return x.T.view(wide).T
     z = np.empty((x.shape[0] // 2, x.shape[1]), wide)
     z.real, z.imag = x[0::2], x[1::2]
