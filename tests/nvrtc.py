@@ -27,7 +27,7 @@ def cubin(text: str, arch: str = "sm_90") -> bytes:
         ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None
     )
     assert made == 0
-    # what CuPy adds, and warnings that are errors here
+    # the options that CuPy adds
     options = [f"-arch={arch}", "-std=c++17", "-ftz=true", "-w"]
     given = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
     failed = found.nvrtcCompileProgram(program, len(options), given)

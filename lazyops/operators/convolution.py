@@ -186,7 +186,8 @@ def block_length(m: int, n: int, is_real: bool) -> int:
     return fast_length(min(max(8 * m, 256), max(n + m - 1, 2 * m)), is_real)
 
 
-# Nanoseconds, measured by `python benchmarks/transforms.py --costs` (pocketfft, x86-64 at 3 GHz)
+# Nanoseconds, fitted by hand to timings on one loaded machine (pocketfft, x86-64 at 3 GHz);
+# `python benchmarks/transforms.py --costs` times the methods to check them
 CALL = {"direct": 4e3, "shift": 6e3, "fft": 25e3, "overlap-add": 40e3}
 PER_PRODUCT = {"float32": 0.06, "float64": 0.2, "complex64": 0.2, "complex128": 0.32}
 PER_ROW = {"float32": 7.0, "float64": 7.0, "complex64": 18.0, "complex128": 18.0}  # a dot product

@@ -87,7 +87,7 @@ class DeviceChain:
         if needs_grad(x):
             return None
         name = dtype_name(x.dtype)
-        key = name, x.shape[1], in_fortran_order(x), aligned(x, name)
+        key = device_of(x), name, x.shape[1], in_fortran_order(x), aligned(x, name)
         found = self._plans.get(key)
         if found is None:
             if stages_obstacle(self.stages, x) is not None:

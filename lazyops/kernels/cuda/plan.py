@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -180,7 +180,6 @@ class DevicePlan:
     scale: Any
     machine: Machine
     rows: int
-    keep: list[Any] = field(default_factory=list)
 
     def __call__(self, x: Any) -> Any:
         for step in self.steps:
