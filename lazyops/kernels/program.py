@@ -154,7 +154,7 @@ Held = tuple[np.ndarray, np.ndarray]
 
 
 def handed(part: Part, then: Part, held: Held, kind: Class) -> Side:
-    """The out side of a run; row r of block l of the next is held at ``held[0][r] + held[1][l]``."""
+    """The out side of a run whose row r of block l in the next is held at the sum of both `held`."""
     sums = held_as_sums(part, then, held, kind) if then.index is None else None
     if sums is not None:
         return Side(*sums, None, *_mode(*sums, kind))
