@@ -17,11 +17,13 @@ from typing import NamedTuple
 import numpy as np
 
 import lazyops as lo
-from lazyops.butterfly.quantize.rank_one import rank_one
+from lazyops.butterfly.quantize.chains import relative_distance
+from lazyops.butterfly.quantize.rank_one import nearest_pairs, rank_one, to_bits
 from lazyops.butterfly.quantize.sweeps import left_to_right
 from lazyops.kernels.formats import FloatFormat, round_to
 
-DRAWN = ("optimal", "pairwise", "nearest")
+PLOTTED = ("optimal", "pairwise", "nearest")
+DRAWN_BEFORE = 132800  # normal numbers drawn before the published butterflies
 METHODS = ("left-to-right", "right-to-left", "pairwise", "nearest")
 
 
@@ -86,7 +88,11 @@ def pairs(quick: bool) -> Iterator[Row]:
 
 
 def complex_pairs(quick: bool) -> Iterator[Row]:
-    """Mean errors at t = 4 beside hal-05520926 with eight exponents, and the time of one pair."""
+    """Mean errors at t = 4 beside hal-05520926 with eight exponents, and the time of one pair.
+
+    Both are means of draws, and theirs are not these: the plain mean stands beside the published.
+    With 2 x 2 the least error of any scalar is looked for too (16 times as many are drawn).
+    """
     marks = {(2, 2): (0.00593, 0.87), (2, 32): (0.0195, np.nan), (32, 32): (0.0271, 1420)}
     for (m, n), (mark, seconds) in marks.items():
         rng = np.random.default_rng(0)
@@ -97,10 +103,16 @@ def complex_pairs(quick: bool) -> Iterator[Row]:
         start = time.perf_counter()
         rho = outer_error(x, y, *rank_one(x, y, model(4)))
         each = (time.perf_counter() - start) / count
-        spread = 2 * rho.std() / math.sqrt(count)  # of a mean of so many pairs
-        yield Row(f"complex pairs {m} x {n}, t = 4: mean error", float(rho.mean()), mark + spread)
+        spread = rho.std() / math.sqrt(count)
+        print(f"complex pairs {m} x {n}: {count} draws, standard error of the mean {spread:.2g}")
+        yield Row(f"complex pairs {m} x {n}, t = 4: mean error", float(rho.mean()), mark)
         if seconds == seconds:
             yield Row("  seconds for a pair", each, seconds / (100 if quick else 1000))
+        if (m, n) == (2, 2):
+            unit = np.ones(x.shape)
+            many = nearest_pairs(x, y, unit, unit, to_bits(4), to_bits(4), 4, most=1 << 16)
+            least = outer_error(x, y, many.left, many.right).mean()
+            print(f"  with 16 times the scalars {least:.4g}: less than that no scalar has")
 
 
 # -- butterflies -------------------------------------------------------------------------------
@@ -126,18 +138,36 @@ def published(quick: bool) -> Iterator[Row]:
 
 
 def real_dyadic(quick: bool) -> Iterator[Row]:
-    """Normal entries, n = 256, t = 4; the marks as shares of the error of rounding to nearest."""
+    """Normal entries, n = 256, t = 4: over many draws, and over the three of the published figures.
+
+    A few paths carry most of such a product, so errors differ with the draw: rounding to nearest
+    has 0.0735 in the mean of 200, standard deviation 0.011.  The marks are means of three draws,
+    which come later from the same generator; there rounding to nearest has their 0.0623.
+    """
     rng = np.random.default_rng(0)
-    drawn = [gaussian(256, rng) for _ in range(3 if quick else 10)]
-    means = {
+    rng.standard_normal(DRAWN_BEFORE)
+    drawn = [gaussian(256, rng) for _ in range(9)][6:]
+    means = _means(drawn)
+    print(f"real n = 256, t = 4, published draws: {_listed(means)}")
+    yield Row("real n = 256, t = 4: left-to-right", means["left-to-right"], 0.0151)
+    yield Row("  pairwise", means["pairwise"], 0.0240)
+    yield Row("  nearest is that of the set-up: off by", abs(means["nearest"] - 0.0623), 5e-5)
+    rng = np.random.default_rng(0)
+    means = _means([gaussian(256, rng) for _ in range(10 if quick else 200)])
+    print(f"real n = 256, t = 4, many draws: {_listed(means)}")
+    for m, mark in (("left-to-right", 0.0151), ("pairwise", 0.0240)):
+        yield Row(f"  many draws: {m} / nearest", means[m] / means["nearest"], mark / 0.0623)
+
+
+def _means(drawn: list[lo.Product]) -> dict[str, float]:
+    return {
         m: float(np.mean([lo.quantize(A, model(4), m).relative_error for A in drawn]))
         for m in METHODS
     }
-    plain = means["nearest"]
-    print(f"real n = 256, t = 4: {', '.join(f'{m} {e:.4g}' for m, e in means.items())}")
-    for m, mark in (("left-to-right", 0.0151), ("pairwise", 0.0240)):
-        yield Row(f"real n = 256, t = 4: {m} / nearest", means[m] / plain, mark / 0.0623)
-    yield Row("  left-to-right", means["left-to-right"], 0.0151)
+
+
+def _listed(means: dict[str, float]) -> str:
+    return ", ".join(f"{m} {e:.4g}" for m, e in means.items())
 
 
 def errors_by_bits(n: int, bits: range, draws: int, methods: tuple[str, ...]) -> dict:
@@ -168,15 +198,18 @@ def large(quick: bool) -> Iterator[Row]:
     start = time.perf_counter()
     left_to_right([k.values for k in A.factors], [model(8)] * len(A.factors), 4096)
     yield Row(f"n = {n}, t = 8: rounding the whole chain, seconds", time.perf_counter() - start, 5)
-    start = time.perf_counter()
-    lo.quantize(A, model(8), "left-to-right")
-    yield Row("  with the exact error, seconds", time.perf_counter() - start, 5)
+    for method in ("left-to-right", "optimal"):
+        start = time.perf_counter()
+        error = lo.quantize(A, model(8), method).relative_error
+        seconds = time.perf_counter() - start
+        yield Row(f"  {method} with the exact error {error:.2g}, seconds", seconds, 5)
 
 
 def lazylinop_cases(quick: bool) -> Iterator[Row]:
-    """Where it is installed, lazylinop's quantizer on the cases of its documentation.
+    """Where it is installed, lazylinop's quantizer (both orders) on the cases of its documentation.
 
-    The largest of our error over its error (never above 1), and the mean (below 1).
+    The largest of our error over the smaller of its two (never above 1), and the mean (below 1).
+    Seeds 0 to 9 are its cases; the others are fresh.
     """
     try:
         import torch
@@ -186,21 +219,26 @@ def lazylinop_cases(quick: bool) -> Iterator[Row]:
         return
     types = {"fp16": torch.float16, "bf16": torch.bfloat16}
     types |= {"e4m3": torch.float8_e4m3fn, "e5m2": torch.float8_e5m2}
+
+    def theirs(A: lo.Product, dtype: object) -> float:
+        given = [torch.from_numpy(k.values.copy()) for k in A.factors]
+        found = (qbutterfly(given, dtype, order)[0] for order in ("l2r", "pairwise"))
+        values = [[k.to(torch.float64).numpy() for k in one] for one in found]
+        return min(relative_distance([k.values for k in A.factors], one) for one in values)
+
+    draws = {16: 2, 64: 2} if quick else {16: 100, 64: 25}
     for name, dtype in types.items():
-        ratios = []
-        for n in (16, 64):
-            for seed in range(2 if quick else 10):
+        ratios = {}
+        for n, count in draws.items():
+            for seed in range(count):
                 A = gaussian(n, np.random.default_rng(seed))
-                theirs, _ = qbutterfly(
-                    [torch.from_numpy(k.values.copy()) for k in A.factors], dtype
-                )
-                values = [k.to(torch.float64).numpy() for k in theirs]
-                B = lo.Product([lo.KroneckerSparse(v) for v in values])
-                eye = np.eye(n)
-                error = np.linalg.norm(A @ eye - B @ eye) / np.linalg.norm(A @ eye)
-                ratios.append(lo.quantize(A, name).relative_error / error)
-        yield Row(f"{name}: our error / lazylinop's, the largest", max(ratios), 1)
-        yield Row("  in the mean", float(np.mean(ratios)), 0.999)
+                ratios[n, seed] = lo.quantize(A, name).relative_error / theirs(A, dtype)
+        fixed = [r for (_, seed), r in ratios.items() if seed < 10]
+        every = list(ratios.values())
+        yield Row(f"{name}: our error / lazylinop's, fixed seeds, largest", max(fixed), 1)
+        yield Row("  in the mean", float(np.mean(fixed)), 0.999)
+        yield Row(f"  {len(every)} draws, largest", max(every), 1)
+        yield Row("  in the mean", float(np.mean(every)), 0.999)
 
 
 PARTS = (pairs, complex_pairs, published, real_dyadic, fewer_bits, lazylinop_cases, large)
@@ -215,7 +253,7 @@ def plot(path: str) -> None:
 
     bits = range(2, 13)
     figure, axes = plt.subplots(figsize=(6, 4))
-    for method, errors in errors_by_bits(256, bits, 5, DRAWN).items():
+    for method, errors in errors_by_bits(256, bits, 5, PLOTTED).items():
         axes.semilogy(bits, errors, marker=".", label=method)
     axes.set_xlabel("significand bits")
     axes.set_ylabel("relative error (Frobenius)")

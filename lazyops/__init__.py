@@ -49,19 +49,55 @@ from .operators import vstack as vstack
 from .pattern import Chain as Chain
 from .pattern import Pattern as Pattern
 from .rewrite import simplify as simplify
+from .transforms import along_axis as along_axis
+from .transforms import chunk as chunk
+from .transforms import circulant as circulant
+from .transforms import convolution as convolution
+from .transforms import cumsum as cumsum
 from .transforms import dct as dct
+from .transforms import dctn as dctn
+from .transforms import diff as diff
+from .transforms import downsample as downsample
 from .transforms import dst as dst
+from .transforms import dstn as dstn
 from .transforms import fft as fft
+from .transforms import fftn as fftn
+from .transforms import flip as flip
+from .transforms import gabor as gabor
+from .transforms import gradient as gradient
 from .transforms import hadamard as hadamard
+from .transforms import hankel as hankel
+from .transforms import hartley as hartley
 from .transforms import ifft as ifft
+from .transforms import ifftn as ifftn
+from .transforms import igabor as igabor
+from .transforms import imdct as imdct
+from .transforms import irfft as irfft
+from .transforms import istft as istft
+from .transforms import iwavelet as iwavelet
+from .transforms import laplacian as laplacian
+from .transforms import mdct as mdct
+from .transforms import nudft as nudft
+from .transforms import nufft as nufft
+from .transforms import overlap_add as overlap_add
+from .transforms import pad as pad
+from .transforms import radon as radon
+from .transforms import resample as resample
+from .transforms import resample_poly as resample_poly
+from .transforms import rfft as rfft
+from .transforms import roll as roll
+from .transforms import stft as stft
+from .transforms import toeplitz as toeplitz
+from .transforms import wavelet as wavelet
+from .transforms import zak as zak
 from .versions import show_versions as show_versions
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str):
-    if name == "testing":  # the kit is imported when it is asked for
+    if name in ("testing", "solve", "torch"):  # imported when they are asked for
         import importlib
 
-        return importlib.import_module("lazyops.testing")
+        return importlib.import_module(f"lazyops.{name}")
     raise AttributeError(f"module 'lazyops' has no attribute {name!r}")

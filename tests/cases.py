@@ -5,14 +5,17 @@ A new kind adds its line here; `test_contract.py` fails for a kind without one.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import pywt
 import scipy.fft
 import scipy.linalg
 import scipy.sparse
 import scipy.sparse.linalg
 
 import lazyops as lo
-from lazyops.operators import Extension, Foreign
+from lazyops.operators import Extension, Foreign, Frames, Lapped, Modulation, Weak
 
 rng = np.random.default_rng(0)
 
@@ -48,12 +51,79 @@ def blocks_dense(*blocks):
     return out
 
 
+def laplacian_dense(shape, spacing):
+    """The periodic Laplacian, as a sum of Kronecker products."""
+    total = 0
+    for axis, (n, h) in enumerate(zip(shape, spacing, strict=True)):
+        one = np.roll(np.eye(n), 1, axis=0) + np.roll(np.eye(n), -1, axis=0) - 2 * np.eye(n)
+        before, after = np.eye(int(np.prod(shape[:axis]))), np.eye(int(np.prod(shape[axis + 1 :])))
+        total = total + np.kron(np.kron(before, one / h**2), after)
+    return total
+
+
+def padded(shape, width, mode):
+    """The matrix of numpy.pad, column by column."""
+    columns = np.eye(int(np.prod(shape)))
+    return np.stack([np.pad(e.reshape(shape), width, mode).reshape(-1) for e in columns], axis=1)
+
+
+def frames_dense(window, n, hop, first, count, size, shift, periodic=False):
+    """Windowed pieces of a signal, entry by entry from the definition."""
+    y = np.zeros((size, count, n), window.dtype)
+    for p in range(count):
+        for j, weight in enumerate(window):
+            i = first + p * hop + j
+            if periodic or 0 <= i < n:
+                y[(j - shift) % size, p, i % n] += weight
+    return y.reshape(size * count, n)
+
+
+def lapped_dense(window, count):
+    """A column (-reversed(c) - d, a - reversed(b)) for each frame (a, b, c, d)."""
+    N = len(window) // 2
+    h = N // 2
+    y = np.zeros((N, count, N * count))
+    for p in range(count):
+        frame = np.zeros((2 * N, N * count))
+        for j in range(2 * N):
+            if 0 <= p * N - h + j < N * count:
+                alone = (p == 0 and j < N) or (p == count - 1 and j >= N)
+                frame[j, p * N - h + j] = 1.0 if alone else window[j]
+        a, b, c, d = frame.reshape(4, h, -1)
+        y[:h, p], y[h:, p] = -c[::-1] - d, a - b[::-1]
+    return y.reshape(N * count, N * count)
+
+
+sine = np.sin(np.pi / 8 * (np.arange(8) + 0.5))
+
+
+def rfft_pairs(n):
+    """Real and imaginary parts of the first half of the spectrum, row by row."""
+    z = scipy.fft.rfft(np.eye(n), axis=0)
+    return np.stack([z.real, z.imag], axis=1).reshape(-1, n)
+
+
+def cas(n):
+    """cos + sin of the angles of a DFT."""
+    F = scipy.fft.fft(np.eye(n), axis=0)
+    return F.real - F.imag
+
+
+def wavelet_dense(decompose, shape):
+    """The matrix of a function of PyWavelets, column by column."""
+    units = np.eye(math.prod(shape)).reshape(-1, *shape)
+    if len(shape) == 1:
+        return np.stack([np.concatenate(decompose(e)) for e in units], axis=1)
+    return np.stack([pywt.ravel_coeffs(decompose(e))[0] for e in units], axis=1)
+
+
 d6, e6, v, w, perm = c(6), r(6), c(2, 3, 2, 3), r(1, 4, 6, 1), rng.permutation(6)
 m46, m64, m33, m25 = c(4, 6), r(6, 4), c(3, 3), r(2, 5)
 sparse = scipy.sparse.csr_array(r(6, 9) * (rng.random((6, 9)) < 0.4))
 sparse_complex = scipy.sparse.csc_array(sparse * (1 + 2j))
 index = np.array([3, 0, 0, 5, -1])
 eye = np.eye(6)
+s3 = 1j * np.sqrt(0.75)  # the sixth roots of one are +-1/2 +- s3, and +-1
 
 
 def function(f):
@@ -146,6 +216,78 @@ CASES = {  # name: (build from asarray, matrix)
     "dst_3": (lambda f: lo.dst(6, 3), scipy.fft.dst(eye, 3, axis=0)),
     "dst_4_ortho": (lambda f: lo.dst(6, 4, "ortho"), scipy.fft.dst(eye, 4, axis=0, norm="ortho")),
     "hadamard": (lambda f: lo.hadamard(8), scipy.linalg.hadamard(8).astype(float)),
+    "stencil": (
+        lambda f: lo.diff(9, 4),
+        np.diff(np.eye(9), 4, axis=0),
+    ),
+    "stencil_corners": (
+        lambda f: lo.gradient(6, 0.5, 2),
+        np.stack(np.gradient(eye, 0.5, axis=0, edge_order=2)),
+    ),
+    "stencil_sum": (
+        lambda f: lo.laplacian((3, 1, 4), "periodic", (1.0, 2.0, 0.5)),
+        laplacian_dense((3, 1, 4), (1.0, 2.0, 0.5)),
+    ),
+    "cumulative": (lambda f: lo.cumsum(6), np.tri(6)),
+    "cumulative_adjoint": (lambda f: lo.cumsum(6).H, np.tri(6).T),
+    "padded": (lambda f: lo.pad((2, 3), (0, 4), "symmetric"), padded((2, 3), (0, 4), "symmetric")),
+    "frames": (lambda f: Frames(f(d6), 9, 4, -3, 4, 8, 2), frames_dense(d6, 9, 4, -3, 4, 8, 2)),
+    "frames_periodic": (
+        lambda f: Frames(f(e6), 4, 2, -3, 2, 6, 0, True),
+        frames_dense(e6, 4, 2, -3, 2, 6, 0, True),
+    ),
+    "lapped": (lambda f: Lapped(f(sine), 3), lapped_dense(sine, 3)),
+    "weak": (lambda f: Weak(lo.Dense(m46)), m46),
+    "rfft": (lambda f: lo.rfft(6), scipy.fft.rfft(eye, axis=0)),
+    "rfft_ortho_adjoint": (
+        lambda f: lo.rfft(5, "ortho").H,
+        scipy.fft.rfft(np.eye(5), axis=0, norm="ortho").conj().T,
+    ),
+    "rfft_pairs": (lambda f: lo.rfft(6, pairs=True), rfft_pairs(6)),
+    "rfft_pairs_forward": (lambda f: lo.rfft(5, "forward", pairs=True).T, rfft_pairs(5).T / 5),
+    "irfft": (lambda f: lo.irfft(6), np.linalg.pinv(rfft_pairs(6))),
+    "irfft_ortho": (
+        lambda f: lo.irfft(5, "ortho").T,
+        np.linalg.pinv(rfft_pairs(5)).T * np.sqrt(5),
+    ),
+    "hartley": (lambda f: lo.hartley(6), cas(6)),
+    "hartley_ortho": (lambda f: lo.hartley(5, "ortho"), cas(5) / np.sqrt(5)),
+    "fftn": (
+        lambda f: lo.kron(lo.fft(2), lo.dct(3), lo.fft(3), lo.Identity(2)),
+        np.kron(
+            np.kron(scipy.fft.fft(np.eye(2), axis=0), scipy.fft.dct(np.eye(3), axis=0)),
+            np.kron(scipy.fft.fft(np.eye(3), axis=0), np.eye(2)),
+        ),
+    ),
+    "convolution": (
+        lambda f: lo.convolution(f(d6), 4),
+        scipy.linalg.convolution_matrix(d6, 4, "full"),
+    ),
+    "convolution_blocks": (
+        lambda f: lo.convolution(f(e6[:3].copy()), 5, "same", "overlap-add"),
+        scipy.linalg.convolution_matrix(e6[:3], 5, "same"),
+    ),
+    "modulation": (
+        lambda f: Modulation(6, 5),
+        np.diag([1, 0.5 + s3, -0.5 + s3, -1, -0.5 - s3, 0.5 - s3]),
+    ),
+    "nudft": (lambda f: lo.nudft(e6, 4), np.exp(-1j * np.outer(e6, [-2, -1, 0, 1]))),
+    "nudft_3": (lambda f: lo.nudft(e6, d6.real, 3), np.exp(1j * np.outer(d6.real, e6))),
+    "toeplitz": (lambda f: lo.toeplitz(f(d6), f(e6)), scipy.linalg.toeplitz(d6, e6)),
+    "hankel": (lambda f: lo.hankel(f(e6), f(d6)), scipy.linalg.hankel(e6, d6)),
+    "circulant": (lambda f: lo.circulant(f(d6)), scipy.linalg.circulant(d6)),
+    "wavelet": (
+        lambda f: lo.wavelet(12, "db2", 2),
+        wavelet_dense(lambda e: pywt.wavedec(e, "db2", "symmetric", 2), (12,)),
+    ),
+    "wavelet_turned": (
+        lambda f: lo.wavelet((4, 3), "haar", 1, "periodization").H,
+        wavelet_dense(lambda e: pywt.wavedecn(e, "haar", "periodization", 1), (4, 3)).T,
+    ),
+    "iwavelet": (  # with "zero", of an orthogonal wavelet, the transpose
+        lambda f: lo.iwavelet(9, "db2", 1, "zero"),
+        wavelet_dense(lambda e: pywt.wavedec(e, "db2", "zero", 1), (9,)).T,
+    ),
     "real": (lambda f: lo.Dense(f(m46)).real, m46.real),
     "imag": (lambda f: (lo.Dense(f(m46)) @ lo.Dense(f(m64))).imag, (m46 @ m64).imag),
     "assumed": (lambda f: lo.Diagonal(f(e6)).assume(unitary=False), np.diag(e6)),
@@ -191,5 +333,26 @@ ALL_LABELS = {  # leaf: how it is written in an expression
         "dst_3": "dst(6, type=3)",
         "dst_4_ortho": "dst(6, type=4, norm='ortho')",
         "hadamard": "hadamard(8)",
+        "stencil": "stencil(5x9, 0: 1, -4, 6, -4, 1)",
+        "stencil_corners": "stencil(6x6, -1: -1, 0, 1 + 6 corners)",
+        "cumulative": "cumsum(6)",
+        "cumulative_adjoint": "cumsum(6).T",
+        "frames": "frames(9, 6, hop=4)",
+        "lapped": "lapped(12, 8)",
+        "weak": "M4x6",
+        "rfft": "rfft(6)",
+        "rfft_ortho_adjoint": "rfft(5, norm='ortho').H",
+        "rfft_pairs": "rfft(6, pairs=True)",
+        "rfft_pairs_forward": "rfft(5, pairs=True, norm='forward').T",
+        "irfft": "irfft(6)",
+        "irfft_ortho": "irfft(5, norm='ortho').T",
+        "hartley": "hartley(6)",
+        "convolution": "conv(6)[9x4]",
+        "circulant": "circulant(6)",
+        "modulation": "W6^5",
+        "nudft": "nudft[6x4]",
+        "wavelet": "wavelet(12, 'db2', level=2, mode='symmetric')",
+        "wavelet_turned": "wavelet((4, 3), 'haar', level=1, mode='periodization').T",
+        "iwavelet": "iwavelet(9, 'db2', level=1, mode='zero')",
     }.items()
 }

@@ -17,12 +17,16 @@ CLONE = pathlib.Path(__file__).parent.parent
 PUBLIC = {
     "Certificate", "Chain", "Dense", "Diagonal", "Factorization", "FixedSupport", "FloatFormat",
     "Front", "Function", "Identity", "Info", "KroneckerSparse", "LinearOperator", "Pattern",
-    "Permutation", "Product", "Quantization", "QuantizedKroneckerSparse", "Scalar", "Sparse",
-    "Sum", "Zero", "aslinearoperator", "block", "block_diag", "canonical", "certificate", "dct",
-    "dst", "explain", "factorize", "fft", "fixed_support", "hadamard", "hstack", "ifft",
-    "inverse", "kron", "kronsum", "load", "may_lack_optimum", "norm", "quantize", "recompress",
-    "refine", "relative_error", "restrict", "same_up_to_scaling", "save", "set_num_threads",
-    "show_versions", "simplify", "trace", "tradeoff", "vstack",
+    "Permutation", "Product", "Quantization", "QuantizedKroneckerSparse", "Scalar", "Sparse", "Sum",
+    "Zero", "along_axis", "aslinearoperator", "block", "block_diag", "canonical", "certificate",
+    "chunk", "circulant", "convolution", "cumsum", "dct", "dctn", "diff", "downsample", "dst",
+    "dstn", "explain", "factorize", "fft", "fftn", "fixed_support", "flip", "gabor", "gradient",
+    "hadamard", "hankel", "hartley", "hstack", "ifft", "ifftn", "igabor", "imdct", "inverse",
+    "irfft", "istft", "iwavelet", "kron", "kronsum", "laplacian", "load", "may_lack_optimum",
+    "mdct", "norm", "nudft", "nufft", "overlap_add", "pad", "quantize", "radon", "recompress",
+    "refine", "relative_error", "resample", "resample_poly", "restrict", "rfft", "roll",
+    "same_up_to_scaling", "save", "set_num_threads", "show_versions", "simplify", "stft",
+    "toeplitz", "trace", "tradeoff", "vstack", "wavelet", "zak",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from cases import c, rng
 from theory import gamma, majorant
 
 import lazyops as lo
-from lazyops.operators import Extension, Restriction, compose
+from lazyops.operators import Extension, Modulation, Restriction, compose
 from lazyops.rewrite import DEFAULT_RULES, Rules
 
 D = lambda n: lo.Diagonal(c(n))
@@ -21,6 +21,10 @@ I = lo.Identity
 U = lo.Dense(np.linalg.qr(c(4, 4))[0]).assume(unitary=True)
 p4, d4, m4, k4 = P(4), D(4), M(4), K(1, 2, 2, 2)
 twice = lo.kron(d4, p4)
+roll = lambda n, s: lo.Permutation((np.arange(n) - s) % n)
+flip = lambda n: lo.Permutation(np.arange(n)[::-1].copy())
+dilation = lo.Permutation((2 * np.arange(5) + 1) % 5)
+C6, conv = lo.circulant(c(6)), lo.convolution(c(3), 5)
 
 EXAMPLES = [  # rule: before, after
     ("identity_left", I(4) @ m4, "M4"),
@@ -60,6 +64,27 @@ EXAMPLES = [  # rule: before, after
     ),
     ("diagonal_plus_diagonal", d4 + p4 + D(4), "D4 + P4"),
     ("factor_plus_factor", k4 + K(1, 2, 2, 2), "K(1,2,2,2)"),
+    ("extension_extension", lo.pad(4, 1) @ lo.pad(2, 1), "R2x6.H"),
+    ("permutation_extension", lo.roll(5, 1) @ lo.pad(3, 1), "R3x5.H"),
+    ("extension_restriction", lo.pad(4, 2, "edge").H @ lo.pad(4, 2, "edge"), "D4"),
+    ("extension_restriction", lo.chunk(4, 2).H @ lo.chunk(4, 2) @ lo.flip(4), "P4"),
+    ("restriction_extension", lo.pad(4, 2).H @ lo.pad(4, 2), "I4"),
+    ("restriction_extension", lo.downsample(6, 2) @ lo.flip(6) @ lo.pad(6, 0), "R3x6"),
+    ("stencil_stencil", lo.diff(4) @ lo.diff(5), "stencil(3x5, 0: 1, -2, 1)"),
+    ("stencil_stencil", lo.diff(5).H @ lo.diff(5), "stencil(5x5, -1: -1, 2, -1 + 2 corners)"),
+    ("scalar_stencil", 3 * lo.diff(5), "stencil(4x5, 0: -3, 3)"),
+    (
+        "stencil_plus_stencil",
+        lo.laplacian(5) + lo.gradient(5),
+        "stencil(5x5, -1: 0.5, -2, 1.5 + 3 corners)",
+    ),
+    ("difference_cumulative", lo.diff(5, boundary="zero") @ lo.cumsum(5), "I5"),
+    ("difference_cumulative", lo.diff(5, boundary="zero").H @ lo.cumsum(5).H, "I5"),
+    ("difference_cumulative", lo.diff(5) @ lo.cumsum(5), "R4x5"),
+    ("cumulative_difference", lo.cumsum(5) @ lo.diff(5, boundary="zero") @ M(5), "M5"),
+    ("cumulative_difference", lo.cumsum(5).H @ lo.diff(5).H, "R4x5.H"),
+    ("kron_mixed_product", lo.kron(D(2), I(6)) @ lo.kron(I(4), D(3)), "kron(D2, I2, D3)"),
+    ("kron_mixed_product", lo.kron(M(2, 1), I(6)) @ lo.kron(I(3), P(2)), "kron(M2x1, I3, P2)"),
     ("kron_mixed_product", lo.kron(D(2), D(3)) @ lo.kron(D(2), P(3)), "kron(D2, D3 @ P3)"),
     (
         "block_diag_product",
@@ -85,6 +110,54 @@ EXAMPLES = [  # rule: before, after
     ("hadamard_hadamard", lo.hadamard(4) @ lo.hadamard(4, "forward"), "I4"),
     ("cosine_cosine", lo.dct(5, 3) @ lo.dct(5), "10*I5"),
     ("cosine_cosine", lo.dst(5, 1, "forward") @ lo.dst(5, 1), "I5"),
+    ("hartley_hartley", lo.hartley(5) @ lo.hartley(5), "5*I5"),
+    ("real_fourier_pairs", lo.irfft(5) @ lo.rfft(5, pairs=True), "I5"),
+    (
+        "real_fourier_pairs",
+        lo.rfft(4, "ortho", pairs=True).T @ lo.irfft(4, "forward").T,
+        "2*I4",
+    ),
+    ("half_fourier", lo.restrict([0, 1, 2], 5) @ lo.fft(5), "rfft(5)"),
+    ("fourier_permutation_fourier", lo.fft(6) @ roll(6, 2) @ lo.ifft(6), "W6^2"),
+    ("fourier_permutation_fourier", lo.ifft(6) @ roll(6, 2) @ lo.fft(6), "W6^4"),
+    ("fourier_permutation_fourier", lo.fft(6) @ flip(6) @ lo.fft(6), "6 * W6^5"),
+    ("fourier_permutation_fourier", lo.fft(5) @ flip(5) @ lo.ifft(5), "W5^4 @ P5"),
+    ("fourier_permutation_fourier", lo.fft(5) @ dilation @ lo.ifft(5), "W5^2 @ P5"),
+    ("modulation_modulation", Modulation(6, 2) @ Modulation(6, 4), "I6"),
+    ("circulant_circulant", C6 @ lo.circulant(c(6)), "circulant(6)"),
+    ("circulant_plus_circulant", C6 + lo.circulant(c(6)), "circulant(6)"),
+    ("scalar_circulant", 2j * C6, "circulant(6)"),
+    ("fourier_circulant", lo.fft(6) @ C6, "D6 @ fft(6)"),
+    ("fourier_circulant", lo.ifft(6) @ C6 @ lo.fft(6), "D6"),
+    ("circulant_fourier", C6 @ lo.ifft(6), "ifft(6) @ D6"),
+    ("circulant_fourier", C6 @ lo.fft(6, "ortho") @ lo.ifft(6, "ortho"), "circulant(6)"),
+    ("fourier_diagonal_fourier", lo.ifft(6) @ D(6) @ lo.fft(6), "circulant(6)"),
+    (
+        "fourier_diagonal_fourier",
+        lo.fft(6, "ortho") @ D(6) @ lo.ifft(6, "ortho"),
+        "circulant(6)",
+    ),
+    (
+        "convolution_convolution",
+        lo.convolution(c(3), 8, "same") @ lo.convolution(c(4), 5),
+        "conv(6)[8x5]",
+    ),
+    (
+        "convolution_convolution",
+        lo.convolution(c(3), 8, "valid") @ lo.convolution(c(4), 8, "same"),
+        "conv(6)[6x8]",
+    ),
+    ("scalar_convolution", 2j * conv, "conv(3)[7x5]"),
+    ("convolution_plus_convolution", conv + lo.convolution(c(3), 5), "conv(3)[7x5]"),
+    ("kron_of_hadamards", lo.kron(lo.hadamard(2), lo.hadamard(4), m4), "kron(hadamard(8), M4)"),
+    ("wavelet_wavelet", lo.iwavelet(9, "db2", 1, "smooth") @ lo.wavelet(9, "db2", 1), "I9"),
+    ("wavelet_wavelet", lo.wavelet((4, 3), "haar", 1).H @ lo.iwavelet((4, 3), "haar", 1).H, "I12"),
+    ("wavelet_wavelet", lo.wavelet(9, "db2", 1, "zero").H @ lo.wavelet(9, "db2", 1, "zero"), "I9"),
+    (
+        "wavelet_wavelet",
+        lo.wavelet(8, "db2", 1, "periodization") @ lo.iwavelet(8, "db2", 1, "periodization"),
+        "I8",
+    ),
     ("kron_of_identities", lo.kron(I(2), I(3), m4, I(1)), "kron(I6, M4)"),
     ("block_diag_of_identities", lo.block_diag([I(2), I(3), m4]), "block_diag([I5, M4])"),
 ]

@@ -9,6 +9,8 @@ arithmetic at most doubles them (ibid. 3.6: 2 sqrt(2) per product, 1 per sum).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lazyops import operators as ops
@@ -23,9 +25,13 @@ def majorant(op):
 
 def _visit(node, below):
     if not below:
+        if isinstance(node, ops.Wavelet):
+            return _wavelet(node)
         dense = np.abs(to_numpy(node.to_dense()).astype(np.complex128))
-        if isinstance(node, ops.Cosine):  # a part of an FFT, whose entries are all as large
-            dense = np.full(node.shape, dense.max())
+        if isinstance(node, (ops.Cosine, ops.Hartley, ops.RealFourier)):
+            dense = np.full(node.shape, dense.max())  # a part of an FFT, all as large
+        if isinstance(node, (ops.Circulant, ops.Convolution)):  # ||kernel||_1 in a spectrum
+            dense = np.full(node.shape, dense.sum(axis=1).max(initial=0))
         rows = max(int((dense != 0).sum(axis=1).max(initial=1)), 1)
         columns = max(int((dense != 0).sum(axis=0).max(initial=1)), 1)
         return dense, max(rows, columns) + 2
@@ -43,6 +49,12 @@ def _visit(node, below):
             for m in matrices[1:]:
                 found = np.kron(found, m)
             return found, sum(counts)
+        case ops.StencilSum():
+            sizes, found = [len(m) for m in matrices], 0
+            for axis, m in enumerate(matrices):
+                before, after = math.prod(sizes[:axis]), math.prod(sizes[axis + 1 :])
+                found = found + np.kron(np.kron(np.eye(before), m), np.eye(after))
+            return found, sum(counts)
         case ops.HStack():
             return np.hstack(matrices), max(counts) + len(counts)
         case ops.VStack():
@@ -54,9 +66,17 @@ def _visit(node, below):
                 found[i : i + m.shape[0], j : j + m.shape[1]] = m
                 i, j = i + m.shape[0], j + m.shape[1]
             return found, max(counts)
-        case ops.RealPart() | ops.Assumed():
+        case ops.RealPart() | ops.Assumed() | ops.Weak():
             return matrices[0], counts[0] + 2
     raise NotImplementedError(f"no majorant for {type(node).__name__}")
+
+
+def _wavelet(node):
+    """Levels one after the other: no entry of |L_1| ... |L_r| is larger than the sums of |filter|,
+    for ends that repeat entries as they are; a dot product has no more terms than an axis."""
+    steps = node.level * len(node.sizes)
+    largest = max(np.abs(f).sum() for f in node.bank) ** steps
+    return np.full(node.shape, largest), steps * (max(node.sizes) + 2 * len(node.bank[0]) + 2)
 
 
 def gamma(k, dtype):

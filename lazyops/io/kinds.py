@@ -15,36 +15,53 @@ from ..kernels.formats import format_named
 from ..operators import (
     Assumed,
     BlockDiag,
+    Circulant,
+    Convolution,
     Cosine,
+    Cumulative,
     Dense,
     Diagonal,
     Extension,
     Foreign,
     Fourier,
+    Frames,
     Function,
     Hadamard,
+    HalfFourier,
+    Hartley,
     HStack,
     Identity,
     Kron,
     KroneckerSparse,
+    Lapped,
     LinearOperator,
+    Modulation,
+    Nonuniform,
     Permutation,
     Product,
     QuantizedKroneckerSparse,
+    RealFourier,
     RealPart,
     Restriction,
     Scalar,
     Sparse,
+    Stencil,
+    StencilSum,
     Sum,
     VStack,
+    Wavelet,
+    Weak,
     Zero,
 )
+from ..operators.boundary import MODES
+from ..operators.convolution import METHODS
 from ..operators.fourier import NORMS
 
 Check = Callable[[Any], bool]
 Fields = dict[str, Any]
 
 MAX_BITS = 1024  # of a size: nested kron would otherwise build integers without end
+MAX_AXES, MAX_LEVEL, MAX_TAPS, MAX_NAME = 16, 256, 4096, 64  # of a wavelet transform
 
 
 class Kind(NamedTuple):
@@ -68,6 +85,10 @@ def size(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
+def integer(value: Any) -> bool:
+    return type(value) is int
+
+
 def sizes(value: Any) -> bool:
     return type(value) is tuple and len(value) == 2 and all(map(size, value))
 
@@ -84,6 +105,18 @@ def values(ndim: int) -> Check:
 
 def index(value: Any) -> bool:
     return is_numpy(value) and value.ndim == 1 and value.dtype in (np.int32, np.int64)
+
+
+def points(value: Any) -> bool:
+    return is_numpy(value) and value.ndim == 2 and value.dtype == np.float64
+
+
+def modes(value: Any) -> bool:
+    return points(value) or (type(value) is tuple and all(map(size, value)))
+
+
+def accuracy(value: Any) -> bool:
+    return value is None or type(value) is float
 
 
 def codes(value: Any) -> bool:
@@ -114,8 +147,46 @@ def norm(value: Any) -> bool:
     return value in NORMS
 
 
+def method(value: Any) -> bool:
+    return value in METHODS
+
+
 def kind_of_cosine(value: Any) -> bool:
     return type(value) is int and 1 <= value <= 4
+
+
+def weights(value: Any) -> bool:
+    return type(value) is tuple and len(value) > 0 and all(type(w) is float for w in value)
+
+
+def corners(value: Any) -> bool:
+    return type(value) is tuple and all(
+        type(c) is tuple and len(c) == 3 and size(c[0]) and size(c[1]) and type(c[2]) is float
+        for c in value
+    )
+
+
+def axes(value: Any) -> bool:
+    return type(value) is tuple and 0 < len(value) <= MAX_AXES and all(map(size, value))
+
+
+def level(value: Any) -> bool:
+    return size(value) and value <= MAX_LEVEL
+
+
+def bank(value: Any) -> bool:
+    """Four filters, as tuples of floats; what lengths they may have is checked by the class."""
+    return type(value) is tuple and all(
+        type(f) is tuple and len(f) <= MAX_TAPS and all(type(v) is float for v in f) for f in value
+    )
+
+
+def mode(value: Any) -> bool:
+    return value in MODES
+
+
+def text(value: Any) -> bool:
+    return type(value) is str and len(value) <= MAX_NAME
 
 
 def facts(value: Any) -> bool:
@@ -129,7 +200,7 @@ def plain(value: Any, allowed: Check) -> Any:
     """The value of a field as files hold it: NumPy's integers and bools as Python's."""
     if allowed is flag:
         return bool(value)
-    if allowed is size:
+    if allowed in (size, integer, level):
         return int(value)
     if allowed is sizes:
         return tuple([int(n) for n in value])
@@ -208,19 +279,47 @@ FLAGS = {"transposed": flag, "conjugated": flag}
 KINDS = {
     "Assumed": Kind(Assumed, {"operator": operator, "assumed": facts}),
     "BlockDiag": Kind(BlockDiag, {"blocks": operators}),
+    "Circulant": Kind(Circulant, {"column": values(1)}),
+    "Convolution": Kind(
+        Convolution,
+        {"kernel": values(1), "n": size, "start": size, "rows": size, "method": method},
+    ),
     "Cosine": Kind(
         Cosine,
         {"n": size, "sine": flag, "type": kind_of_cosine, "norm": norm, "transposed": flag},
     ),
+    "Cumulative": Kind(Cumulative, {"n": size, "transposed": flag}),
     "Dense": Kind(Dense, {"array": values(2), "conjugated": flag}),
     "Diagonal": Kind(Diagonal, {"values": values(1)}),
     "Extension": Kind(Extension, {"index": index, "n": size}, check_index),
     "Fourier": Kind(Fourier, {"n": size, "inverse": flag, "norm": norm}),
+    "Frames": Kind(
+        Frames,
+        {
+            "window": values(1),
+            **dict.fromkeys(("n", "hop"), size),
+            "first": integer,
+            **dict.fromkeys(("count", "size"), size),
+            "shift": integer,
+            "periodic": flag,
+            "transposed": flag,
+        },
+    ),
     "Hadamard": Kind(Hadamard, {"n": size, "norm": norm}),
+    "HalfFourier": Kind(
+        HalfFourier, {"n": size, "inverse": flag, "norm": norm, "transposed": flag}
+    ),
+    "Hartley": Kind(Hartley, {"n": size, "norm": norm}),
     "HStack": Kind(HStack, {"blocks": operators}, one_size(0)),
     "Identity": Kind(Identity, {"n": size}),
     "Kron": Kind(Kron, {"factors": operators}, no_nested("factors", Kron)),
     "KroneckerSparse": Kind(KroneckerSparse, {"stored": values(4), **FLAGS}),
+    "Lapped": Kind(Lapped, {"window": values(1), "count": size, "transposed": flag}),
+    "Modulation": Kind(Modulation, {"n": size, "step": integer}),
+    "Nonuniform": Kind(
+        Nonuniform,
+        {"points": points, "modes": modes, "sign": integer, "eps": accuracy, "transposed": flag},
+    ),
     "Permutation": Kind(Permutation, {"index": index}),
     "Product": Kind(Product, {"factors": operators}, no_nested("factors", Product)),
     "QuantizedKroneckerSparse": Kind(
@@ -235,6 +334,9 @@ KINDS = {
         },
         coded=lambda fields: FLOATS.get(format_named(fields["format"])),
     ),
+    "RealFourier": Kind(
+        RealFourier, {"n": size, "inverse": flag, "norm": norm, "transposed": flag}
+    ),
     "RealPart": Kind(RealPart, {"operator": operator}),
     "Restriction": Kind(Restriction, {"index": index, "n": size}, check_index),
     "Scalar": Kind(Scalar, {"n": size, "alpha": number}),
@@ -243,8 +345,26 @@ KINDS = {
         {"data": values(1), "indices": index, "indptr": index, "size": sizes, **FLAGS},
         check_sparse,
     ),
+    "Stencil": Kind(
+        Stencil,
+        {"rows": size, "columns": size, "first": integer, "weights": weights, "corners": corners},
+    ),
+    "StencilSum": Kind(StencilSum, {"stencils": operators}),
     "Sum": Kind(Sum, {"terms": operators}, no_nested("terms", Sum)),
     "VStack": Kind(VStack, {"blocks": operators}, one_size(1)),
+    "Weak": Kind(Weak, {"operator": operator}),
+    "Wavelet": Kind(
+        Wavelet,
+        {
+            "sizes": axes,
+            "bank": bank,
+            "level": level,
+            "mode": mode,
+            "inverse": flag,
+            "transposed": flag,
+            "name": text,
+        },
+    ),
     "Zero": Kind(Zero, {"size": sizes}),
 }
 NAMES = {kind.cls: name for name, kind in KINDS.items()}

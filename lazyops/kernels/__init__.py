@@ -8,12 +8,13 @@ where its compiled part is missing.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .._array import Array
-from . import cpu, reference, split
+from . import cpu, cuda, filterbank, reference, split
 from .codes import Codes, bits_joined, bits_split, held_shape
 from .csr import Buckets, csr_buckets, csr_matmat
 from .plan import Plan, obstacle, plan, shape_class
@@ -33,6 +34,7 @@ __all__ = [
     "bits_split",
     "csr_buckets",
     "csr_matmat",
+    "filterbank_obstacle",
     "held_shape",
     "ks_dense",
     "ks_fuse",
@@ -44,6 +46,7 @@ __all__ = [
     "shape_class",
     "split_obstacle",
     "status",
+    "tensor_chain",
 ]
 
 
@@ -64,6 +67,7 @@ class Kernel:
 
 KERNELS = (  # fastest first; the first without an obstacle runs
     Kernel("cpu", cpu.ks_matmat, cpu.obstacle, cpu.missing, cpu.facts),
+    Kernel("cuda", cuda.ks_matmat, cuda.obstacle, cuda.missing, dict),
     Kernel("reference", reference.ks_matmat, lambda values, x: None, lambda: None, dict),
 )
 FORCED = os.environ.get("LAZYOPS_KERNEL") or None
@@ -99,11 +103,33 @@ def plan_obstacle(stages: Sequence[Stage], like: Array) -> str | None:
     return obstacle(stages, like)
 
 
+def tensor_chain(stages: Sequence[Stage], x: Array, pack: bool = True) -> Any:
+    """What multiplies these stages by arrays like `x` that are not NumPy's; None if they go one by
+    one, in the array API.  `torch_ops` is imported when the first tensor arrives."""
+    if FORCED == "reference":
+        return None
+    if cuda.device_of(x) is not None:
+        return cuda.DeviceChain(stages) if cuda.missing() is None else None
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(x, torch.Tensor):
+        return None
+    from . import torch_ops
+
+    return None if torch_ops.obstacle(stages, x) is not None else torch_ops.Chain(stages, pack)
+
+
 def split_obstacle(T: Array) -> str | None:
     """Why `split.rank_one` is not used for these blocks; None if it is."""
     if FORCED == "reference":
         return "LAZYOPS_KERNEL=reference"
     return split.obstacle(T)
+
+
+def filterbank_obstacle(filters: Array, x: Array) -> str | None:
+    """Why `filterbank.decompose` and its partner are not used for `x`; None if they are."""
+    if FORCED == "reference":
+        return "LAZYOPS_KERNEL=reference"
+    return filterbank.obstacle(filters, x)
 
 
 def _named(name: str | None) -> Kernel:

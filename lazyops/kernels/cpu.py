@@ -46,6 +46,7 @@ class Library(NamedTuple):
     set_threads: Any  # (most threads of one product, or 0 for the default)
     threads: Any  # () -> the number in force
     chain: Any  # (address of a program, x, y) -> Outcome
+    chain_grad: Any  # (address of records, their number, x, g, gx, sums) -> Outcome
     split: Any  # (blocks, left, right, facts, flags, exponent) -> Outcome
     vector_bytes: int  # of the vectors that the kernels are written in
     pack: Any  # (values, blocks, numbers, out, at, run, every, conj) -> Outcome
@@ -53,6 +54,8 @@ class Library(NamedTuple):
     read: Any  # (array) -> Outcome: every byte once, on all threads
     multiply_add: Any  # (rounds, parts) -> floating-point operations done, on all threads
     distance: Any  # (rounds) -> ns of a cache line to another thread and back
+    decompose: Any  # (x, filters, low, high, start, first, rows) -> Outcome
+    reconstruct: Any  # (low, high, filters, x, start, first, rows) -> Outcome
 
 
 def find(folders: list[str] | None = None) -> Library | str:
@@ -130,6 +133,9 @@ def load(level: str, path: str) -> Library:
     chain = library.lazyops_chain
     chain.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
     chain.restype = ctypes.c_int
+    chain_grad = library.lazyops_chain_grad
+    chain_grad.argtypes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.py_object] * 4]
+    chain_grad.restype = ctypes.c_int
     library.lazyops_pack.argtypes = [ctypes.py_object] * 4 + [ctypes.c_int64] * 3 + [ctypes.c_int]
     split = library.lazyops_split
     split.argtypes = [ctypes.py_object] * 4 + [ctypes.c_int] * 2
@@ -142,6 +148,8 @@ def load(level: str, path: str) -> Library:
     library.lazyops_multiply_add.restype = ctypes.c_double
     library.lazyops_distance.argtypes = [ctypes.c_int]
     library.lazyops_distance.restype = ctypes.c_double
+    for level_of_bank in (library.lazyops_decompose, library.lazyops_reconstruct):
+        level_of_bank.argtypes = [ctypes.py_object] * 4 + [ctypes.c_int64] * 3
     return Library(
         level,
         path,
@@ -150,6 +158,7 @@ def load(level: str, path: str) -> Library:
         library.lazyops_set_threads,
         library.lazyops_threads,
         chain,
+        chain_grad,
         split,
         library.lazyops_vector_bytes(),
         library.lazyops_pack,
@@ -157,6 +166,8 @@ def load(level: str, path: str) -> Library:
         library.lazyops_read,
         library.lazyops_multiply_add,
         library.lazyops_distance,
+        library.lazyops_decompose,
+        library.lazyops_reconstruct,
     )
 
 

@@ -8,8 +8,9 @@ scalars, permutations or direction: ``A``, ``A.H``, ``2 * A`` and ``P @ A`` find
 
 from __future__ import annotations
 
+import functools
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from .memory import aligned
 from .runs import Class, Run
 from .stage import Stage
 
-__all__ = ["Block", "Packed", "pack", "packed"]
+__all__ = ["Block", "Packed", "moves", "pack", "packed"]
 
 
 class Block(NamedTuple):
@@ -68,8 +69,18 @@ def _bits(stage: Stage) -> int | None:
 def pack(run: Run, blocks: Sequence[Block], kind: Class) -> np.ndarray:
     """(tiles, bytes), aligned to a cache line."""
     tiles = -(-run.blocks // kind.width)
-    real = np.float32 if kind.size == 4 else np.float64
     out = aligned((tiles, sum(bytes_of(b.stages, run, kind) for b in blocks)), np.uint8)
+    for move in moves(run, blocks, kind, out):
+        move()
+    return out
+
+
+def moves(
+    run: Run, blocks: Sequence[Block], kind: Class, out: np.ndarray
+) -> Iterator[Callable[[], None]]:
+    """The calls that fill `out`, one for each stage; they may be called again when the values,
+    C arrays of `kind.dtype`, have changed in place."""
+    real = np.float32 if kind.size == 4 else np.float64
     order = run.order(kind)
     for block in blocks:
         s = len(block.stages)
@@ -77,9 +88,9 @@ def pack(run: Run, blocks: Sequence[Block], kind: Class) -> np.ndarray:
         piece = out[:, block.offset : block.offset + bytes_of(block.stages, run, kind)]
         if coded:
             piece[...] = 0
-            piece = piece.view(np.uint32).reshape(tiles, -1, 1, kind.width)
+            piece = piece.view(np.uint32).reshape(len(out), -1, 1, kind.width)
         else:
-            piece = piece.view(real).reshape(tiles, -1, kind.parts, kind.width)
+            piece = piece.view(real).reshape(len(out), -1, kind.parts, kind.width)
         every = len_of(block.stages, run) if s == 1 else s * size_of_stage(s)
         for q, stage in enumerate(block.stages):
             from_block, from_number = _offsets(stage, run, s, q)
@@ -88,11 +99,11 @@ def pack(run: Run, blocks: Sequence[Block], kind: Class) -> np.ndarray:
             where = from_block, from_number, piece, at, every // s, every
             if coded:
                 codes, (coding, pair, _) = np.ascontiguousarray(stage.held), coded
-                cpu.pack_codes(codes, *where, coding.bits, coding.room, pair, kind.parts)
+                rest = coding.bits, coding.room, pair, kind.parts
+                yield functools.partial(cpu.pack_codes, codes, *where, *rest)
             else:  # a real factor among complex ones is complex here
                 values = np.ascontiguousarray(stage.values, kind.dtype)
-                cpu.pack(values, *where, stage.conj)
-    return out
+                yield functools.partial(cpu.pack, values, *where, stage.conj)
 
 
 def size_of_stage(s: int) -> int:

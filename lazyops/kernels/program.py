@@ -154,7 +154,7 @@ Held = tuple[np.ndarray, np.ndarray]
 
 
 def handed(part: Part, then: Part, held: Held, kind: Class) -> Side:
-    """The out side of a run whose row r of block l in the next is held at the sum of both `held`."""
+    """The out side of a run; the next one holds row r of block l at ``held[0][r] + held[1][l]``."""
     sums = held_as_sums(part, then, held, kind) if then.index is None else None
     if sums is not None:
         return Side(*sums, None, *_mode(*sums, kind))

@@ -115,7 +115,8 @@ class LinearOperator(Node):
         return self * x if _is_scalar(x) else self @ x
 
     def __call__(self, x: Any) -> Any:
-        return self.dot(x)
+        """``self @ x``; torch.compile can follow this form, which ``@`` does not let it."""
+        return self * x if _is_scalar(x) else self.__matmul__(x)
 
     def rdot(self, x: Any) -> Any:
         """``x @ self``."""

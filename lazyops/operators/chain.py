@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from .._array import Array, is_numpy
-from ..kernels import Plan, Stage, plan, plan_obstacle, shape_class
+from ..kernels import Plan, Stage, plan, plan_obstacle, shape_class, tensor_chain
 from .base import LinearOperator
 
-__all__ = ["Link", "links", "plan_for", "plans_of"]
+__all__ = ["Link", "links", "plan_for", "plans_of", "tensors_for"]
 
 Link = LinearOperator | tuple[LinearOperator, ...]  # one factor, or neighbours with a stage each
 NO_PLAN = object()
@@ -51,15 +51,17 @@ def _is_factor(stage: Stage | None) -> bool:
 def apply_link(op: LinearOperator, at: int, x: Array) -> Array:
     """``links(op)[at] @ x`` for neighbours with a stage each: by a plan where one can be made."""
     known = op._cache.get((at, x.dtype)) if x.shape[1] == 1 else None
-    if known is not None:
-        return known(x)
+    if known is not None and (y := known(x)) is not None:
+        return y
     link = links(op)[at]
     assert isinstance(link, tuple)
-    found = plan_for(op, at, link, x) if is_numpy(x) else None
+    found: Any = plan_for(op, at, link, x) if is_numpy(x) else tensors_for(op, at, link, x)
     if found is not None:
         if x.shape[1] == 1:  # the short way for one vector, where the call is what takes time
             op._cache.setdefault((at, x.dtype), found)
-        return found(x)
+        y = found(x)
+        if y is not None:  # a device declines what wants a gradient
+            return y
     for factor in reversed(link):
         x = factor._matmat(x)
     return x
@@ -74,6 +76,17 @@ def plan_for(op: LinearOperator, at: int, link: tuple, x: np.ndarray) -> Plan | 
     return None if found is NO_PLAN else found
 
 
+def tensors_for(op: LinearOperator, at: int, link: tuple, x: Array) -> Any:
+    """What multiplies tensors like `x`, kept by `op`; None where there is no such kernel."""
+    key = ("tensors", at, type(x), getattr(x.device, "type", None))
+    found = op._cache.get(key)
+    if found is None:
+        stages = [s for f in link if (s := f._stage()) is not None]
+        made = tensor_chain(stages, x, getattr(op, "pack", True))
+        found = op._cache.setdefault(key, NO_PLAN if made is None else made)
+    return None if found is NO_PLAN else found
+
+
 def make_plan(link: tuple[LinearOperator, ...], x: np.ndarray) -> Any:
     stages = [s for f in link if (s := f._stage()) is not None]
     if plan_obstacle(stages, x) is not None:
@@ -83,5 +96,7 @@ def make_plan(link: tuple[LinearOperator, ...], x: np.ndarray) -> Any:
 
 def plans_of(op: LinearOperator) -> list[Plan]:
     """The plans kept by this node."""
-    found = {id(v): v for v in list(op._cache.values()) if isinstance(v, Plan)}
+    kept = list(op._cache.values())
+    kept += [p for v in kept for p in getattr(v, "plans", ())]  # those for tensors
+    found = {id(v): v for v in kept if isinstance(v, Plan)}
     return list(found.values())

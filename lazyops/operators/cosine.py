@@ -20,12 +20,11 @@ from .._array import (
     dtype_name,
     has_complex_values,
     is_numpy,
-    namespace_of,
     with_complex,
 )
 from .base import LinearOperator
-from .fourier import call, check_norm, columns_of
-from .roots import roots_of_unity
+from .fourier import by_parts, call, check_norm, columns_of, down_columns
+from .roots import column_on, roots_of_unity
 from .scalar import check_size
 
 PARTNER = {1: 1, 2: 3, 3: 2, 4: 4}  # the type of the transpose
@@ -60,15 +59,23 @@ class Cosine(LinearOperator):
             return x
         return self._by_scipy(x) if is_numpy(x) else self._by_fft(x)
 
+    def _between(self, x):
+        if not is_numpy(x) or self.transposed or 0 in x.shape:
+            return None
+        import scipy.fft
+
+        f = scipy.fft.dst if self.sine else scipy.fft.dct
+        if x.shape[2] == 1:
+            return f(x[:, :, 0], self.type, norm=self.norm)[:, :, None]
+        return f(x, self.type, axis=1, norm=self.norm)
+
     def _by_scipy(self, x: np.ndarray) -> np.ndarray:
         import scipy.fft
 
         f = scipy.fft.dst if self.sine else scipy.fft.dct
         if not self.transposed:
-            if x.flags.f_contiguous:
-                return f(x.T, self.type, norm=self.norm).T
-            return f(x, self.type, axis=0, norm=self.norm)
-        edges, before, after = self._weights
+            return down_columns(f, x, type=self.type, norm=self.norm)
+        edges, before, after = self.edge_weights
         own = 0.5 if PARTNER[self.type] in (1, 3) else 1.0  # what SciPy gives the edges by itself
         x = x.copy()
         x[edges] *= before / own
@@ -77,15 +84,23 @@ class Cosine(LinearOperator):
         y *= self._factor
         return y
 
+    def _family(self, x):
+        if self.transposed or not is_numpy(x):
+            return None
+        return "dst" if self.sine else "dct", self.type, self.norm
+
+    def _along(self, x, axes):
+        import scipy.fft
+
+        f = scipy.fft.dstn if self.sine else scipy.fft.dctn
+        return f(x, self.type, axes=axes, norm=self.norm)
+
     def _by_fft(self, x: Array) -> Array:
         xp = array_namespace(x)
         if has_complex_values(x):
-            both = self._by_fft(xp.concat([xp.real(x), xp.imag(x)], axis=1))
-            name = with_complex(dtype_name(both.dtype))
-            k = x.shape[1]
-            return cast(both[:, :k], name) + 1j * cast(both[:, k:], name)
+            return by_parts(self._by_fft, x)
         plan = _kernel(self.n, self.sine, PARTNER[self.type] if self.transposed else self.type)
-        edges, before, after = self._weights
+        edges, before, after = self.edge_weights
         pre, post = plan.pre.copy(), plan.post.copy()
         pre[edges] *= before
         post[edges] *= after
@@ -93,21 +108,13 @@ class Cosine(LinearOperator):
         if self.sine:
             post *= 1j  # the part wanted is minus the imaginary one: Re(i z) = -Im(z)
         name = with_complex(dtype_name(x.dtype))
-        z = cast(x, name) * self._on(x, "pre", pre, name)
+        z = cast(x, name) * column_on(x, pre, name, self._cache, "pre")
         z = columns_of(z, self.n, plan.into, plan.length - self.n - plan.into)
         z = xp.fft.fft(z, axis=0)[plan.out : plan.out + self.n, :]
-        return xp.real(z * self._on(x, "post", post, name))
-
-    def _on(self, x: Array, which: str, values: np.ndarray, name: str) -> Array:
-        """Phases as a column where `x` lives, kept."""
-        key = (which, array_namespace(x), str(x.device), name)
-        if key not in self._cache:
-            column = values.astype(name).reshape(-1, 1)
-            self._cache[key] = namespace_of(x).asarray(column, device=x.device)
-        return self._cache[key]
+        return xp.real(z * column_on(x, post, name, self._cache, "post"))
 
     @property
-    def _weights(self) -> tuple[list[int], float, float]:
+    def edge_weights(self) -> tuple[list[int], float, float]:
         """The entries at the edge, and their weights in x and in y."""
         edges = [] if self.type == 4 or (self.sine and self.type == 1) else [0]
         if edges and self.sine:
@@ -125,8 +132,13 @@ class Cosine(LinearOperator):
 
     @property
     def _factor(self) -> float:
-        period = 2 * (self.n + (0 if self.type > 1 else 1 if self.sine else -1))
+        period = self.period
         return {"backward": 1.0, "ortho": period**-0.5, "forward": 1 / period}[self.norm]
+
+    @property
+    def period(self) -> int:
+        """Of the rows, if they went on: what the norms are powers of."""
+        return 2 * (self.n + (0 if self.type > 1 else 1 if self.sine else -1))
 
     def _adjoint(self):
         if self.norm == "ortho" or self.type == 4:

@@ -43,6 +43,14 @@ class Dense(LinearOperator):
             return values @ x
         return conj(values @ conj(x))
 
+    def _between(self, x):
+        if x.shape[2] != 1 or self.conjugated:
+            return None
+        values, x = in_one_dtype(self.array, x)
+        xp = array_namespace(x)
+        turned = values.T if is_numpy(values) else xp.permute_dims(values, (1, 0))
+        return (x[:, :, 0] @ turned)[:, :, None]  # the last axis, by rows
+
     def _adjoint(self):
         xp = array_namespace(self.array)
         swapped = self.array.T if is_numpy(self.array) else xp.permute_dims(self.array, (1, 0))

@@ -37,6 +37,9 @@ class Diagonal(LinearOperator):
         values, x = in_one_dtype(self.values, x)
         return values[:, None] * x
 
+    def _between(self, x):
+        return self._matmat(x)  # a column of values meets the middle axis
+
     def _stage(self):
         return Stage(self.values)
 

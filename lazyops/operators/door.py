@@ -137,9 +137,21 @@ def _numpy_entry(op: LinearOperator, x: np.ndarray) -> tuple[LinearOperator, str
 def _foreign_columns(op: LinearOperator, x: Array) -> Array:
     if is_numpy(x):  # a subclass: np.matrix, np.memmap
         return _columns(op, np.asarray(x))
+    key = "door", place(x), x.dtype
+    ready, needed = op._cache.get(key) or _foreign_entry(op, x, key)
+    ready = op if ready is None else ready
+    if needed is not None:
+        x = cast(x, needed)
+    y = ready._matmat(x)
+    return y if ready.makes_new else fresh(y, x)
+
+
+def _foreign_entry(op: LinearOperator, x: Array, key: tuple) -> tuple:
+    """What serves arrays of this place and dtype (None: `op` itself), and the dtype it needs."""
     name = _computable(op, x)
-    x = cast(x, name)
-    return fresh(_meeting(op, x)._matmat(x), x)
+    ready = _meeting(op, x)
+    needed = None if name == dtype_name(x.dtype) else name
+    return op._cache.setdefault(key, (None if ready is op else ready, needed))
 
 
 def _computable(op: LinearOperator, x: Array) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from .base import LinearOperator
 from .scalar import check_size
 
 NORMS = ("backward", "ortho", "forward")  # which direction is divided by n
+SWAPPED = {"backward": "forward", "ortho": "ortho", "forward": "backward"}  # of the other direction
 
 
 def check_norm(norm: Any) -> str:
@@ -47,24 +49,31 @@ class Fourier(LinearOperator):
         return self.n, self.n
 
     def _matmat(self, x):
-        name = with_complex(dtype_name(x.dtype))
         if 0 in x.shape:
-            return array_namespace(x).zeros_like(cast(x, name))
-        if not is_numpy(x):
-            fft = array_namespace(x).fft
-            f = fft.ifft if self.inverse else fft.fft
-            return f(cast(x, name), axis=0, norm=self.norm)
-        import scipy.fft
+            return array_namespace(x).zeros_like(cast(x, with_complex(dtype_name(x.dtype))))
+        fft = fft_of(x)
+        return down_columns(
+            fft.ifft if self.inverse else fft.fft, complex_for_fft(x), norm=self.norm
+        )
 
-        f = scipy.fft.ifft if self.inverse else scipy.fft.fft
-        if x.flags.f_contiguous:  # one column after the other, and the result alike
-            return f(x.T, norm=self.norm).T
-        return f(x, axis=0, norm=self.norm)
+    def _family(self, x):
+        return "fft", self.inverse, self.norm
+
+    def _along(self, x, axes):
+        fft = fft_of(x)
+        f = fft.ifftn if self.inverse else fft.fftn
+        return f(complex_for_fft(x), axes=axes, norm=self.norm)
+
+    def _between(self, x):
+        if 0 in x.shape:
+            return array_namespace(x).zeros_like(cast(x, with_complex(dtype_name(x.dtype))))
+        if x.shape[2] == 1:  # SciPy runs faster along what is the last axis indeed
+            return self._along(x[:, :, 0], (1,))[:, :, None]
+        return self._along(x, (1,))
 
     def _adjoint(self):
         """F.H is the transform of the other sign with the same factor s."""
-        other = {"backward": "forward", "forward": "backward", "ortho": "ortho"}[self.norm]
-        return Fourier(self.n, not self.inverse, other)
+        return Fourier(self.n, not self.inverse, SWAPPED[self.norm])
 
     def _conj(self):
         return self._adjoint()  # F is symmetric
@@ -91,6 +100,35 @@ def call(name: str, n: int, norm: str, **more: Any) -> str:
     if norm != "backward":
         more["norm"] = norm
     return f"{name}({', '.join([str(n), *(f'{k}={v!r}' for k, v in more.items())])})"
+
+
+def fft_of(x: Array) -> Any:
+    """The module of FFTs for the library of `x`; SciPy's for NumPy."""
+    if not is_numpy(x):
+        return array_namespace(x).fft
+    import scipy.fft
+
+    return scipy.fft
+
+
+def complex_for_fft(x: Array) -> Array:
+    """`x` as complex FFTs take it: SciPy's are faster on real numbers, others refuse them."""
+    return x if is_numpy(x) else cast(x, with_complex(dtype_name(x.dtype)))
+
+
+def down_columns(f: Callable, x: Array, **options: Any) -> Array:
+    """`f` of each column; with NumPy's column order, one column after the other, and kept."""
+    if is_numpy(x) and x.flags.f_contiguous:
+        return f(x.T, axis=-1, **options).T
+    return f(x, axis=0, **options)
+
+
+def by_parts(f: Callable, x: Array) -> Array:
+    """A real operator on a complex `x`: `f` sees real and imaginary parts as columns."""
+    xp, k = array_namespace(x), x.shape[1]
+    both = f(xp.concat([xp.real(x), xp.imag(x)], axis=1))
+    name = with_complex(dtype_name(both.dtype))
+    return cast(both[:, :k], name) + 1j * cast(both[:, k:], name)
 
 
 def columns_of(x: Array, n: int, before: int, after: int) -> Array:

@@ -18,9 +18,11 @@ from .._array import (
 )
 from .base import LinearOperator
 from .fourier import call, check_norm
+from .permutation import Permutation
 from .scalar import check_size
 
 RADIX = 5  # bits at once, by a product with a small matrix of signs
+ORDERS = ("natural", "sequency", "dyadic")
 
 
 @dataclass(eq=False, repr=False)
@@ -42,22 +44,25 @@ class Hadamard(LinearOperator):
         return self.n, self.n
 
     def _matmat(self, x):
+        return self._between(x[None, :, :])[0, :, :]
+
+    def _between(self, x):
         if not is_inexact_name(dtype_name(x.dtype)):
             x = cast(x, "float64")
-        k, bits = x.shape[1], self.n.bit_length() - 1
-        if k == 0 or bits == 0:
+        bits = self.n.bit_length() - 1
+        if 0 in x.shape or bits == 0:
             return x
         y, xp, done = x, array_namespace(x), 0
         while done < bits:  # the lowest bits first
             now = min(RADIX, bits - done)
             signs = self._signs(x, now, last=done + now == bits)
-            block = (1 << done) * k  # numbers that one entry of the small matrix meets
+            block = (1 << done) * x.shape[2]  # numbers that one entry of the small matrix meets
             if block == 1:
                 y = xp.reshape(y, (-1, 1 << now)) @ signs
             else:
                 y = signs @ xp.reshape(y, (-1, 1 << now, block))
             done += now
-        return xp.reshape(y, (self.n, k))
+        return xp.reshape(y, x.shape)
 
     def _signs(self, x: Array, bits: int, last: bool) -> Array:
         """The small matrix in the dtype and place of `x`; the last one carries the factor."""
@@ -84,3 +89,15 @@ class Hadamard(LinearOperator):
 
     def _label(self):
         return call("hadamard", self.n, self.norm)
+
+
+def walsh_order(n: int, order: str) -> Permutation | None:
+    """What brings the rows of the natural order into `order`; None for the natural one."""
+    if order not in ORDERS:
+        raise ValueError(f"order is one of {', '.join(ORDERS)}, got {order!r}")
+    if order == "natural":
+        return None
+    i = np.arange(n)
+    if order == "sequency":
+        i = i ^ (i >> 1)  # Gray code: one more sign change from each row to the next
+    return Permutation(np.asarray(Permutation.bit_reversal(n).index)[i])

@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .._array import array_namespace
+import numpy as np
+
+from .._array import Array, array_namespace, has_complex_values, is_numpy
 from .algebra import _operators, add
 from .base import LinearOperator
 from .scalar import Identity, is_one
@@ -14,7 +16,11 @@ from .scalar import Identity, is_one
 
 @dataclass(eq=False, repr=False)
 class Kron(LinearOperator):
-    """``kron(factors[0], factors[1], ...)``, in the order of ``numpy.kron``; see `kron`."""
+    """``kron(factors[0], factors[1], ...)``, in the order of ``numpy.kron``; see `kron`.
+
+    Factors of one family of transforms (``_family``) run in one n-D call, in place of one call
+    and two transpositions each.
+    """
 
     factors: tuple[LinearOperator, ...]
     precedence = 9
@@ -25,27 +31,61 @@ class Kron(LinearOperator):
             found.extend(factor.factors if isinstance(factor, Kron) else (factor,))
         object.__setattr__(self, "factors", tuple(found))
         super().__post_init__(copy)
+        acting = [f for f in found if not is_one(f)]
+        self.makes_new = bool(acting) and all(f.makes_new for f in acting)
 
     def _shape(self):
         shapes = [f.shape for f in self.factors]
         return math.prod(m for m, _ in shapes), math.prod(n for _, n in shapes)
 
+    def _matmat(self, x):
+        passes = self._passes(x)
+        if len(passes) != 1 or 0 in x.shape:
+            return super()._matmat(x)
+        factor = self.factors[passes[0][0]]
+        if factor._family(x) is None:
+            return super()._matmat(x)
+        return self._along_axes(factor, x, passes[0])  # one n-D call and nothing else
+
+    def _along_axes(self, factor: LinearOperator, x: Array, axes: tuple[int, ...]) -> Array:
+        """For square factors: their shape is that of the signal."""
+        k = int(x.shape[1])
+        shape = tuple([f.shape[1] for f in self.factors])
+        xp = np if is_numpy(x) else array_namespace(x)
+        y = factor._along(xp.reshape(x, (*shape, k) if k > 1 else shape), axes)
+        return xp.reshape(y, (self.shape[0], k))
+
     def _steps(self, x):
-        xp = array_namespace(x)
+        xp = np if is_numpy(x) else array_namespace(x)
         k = int(x.shape[1])
         sizes = [f.shape[1] for f in self.factors]
-        for axis in self._order():
-            factor = self.factors[axis]
-            if is_one(factor):
+        for axes in self._passes(x):
+            axis, factor = axes[0], self.factors[axes[0]]
+            if factor._family(x) is not None and k:
+                x = factor._along(xp.reshape(x, (*sizes, k) if k > 1 else tuple(sizes)), axes)
                 continue
             before, after = math.prod(sizes[:axis]), math.prod(sizes[axis + 1 :]) * k
             x = xp.reshape(x, (before, sizes[axis], after))
-            columns = xp.permute_dims(x, (1, 0, 2))
-            y = yield factor, xp.reshape(columns, (sizes[axis], before * after))
-            sizes[axis] = factor.shape[0]
-            y = xp.reshape(y, (sizes[axis], before, after))
-            x = xp.permute_dims(y, (1, 0, 2))
+            y = factor._between(x) if k else None
+            if y is None:
+                columns = xp.permute_dims(x, (1, 0, 2))
+                y = yield factor, xp.reshape(columns, (sizes[axis], before * after))
+                y = xp.permute_dims(xp.reshape(y, (factor.shape[0], before, after)), (1, 0, 2))
+            x, sizes[axis] = y, factor.shape[0]
         return xp.reshape(x, (self.shape[0], k))
+
+    def _passes(self, x: Array) -> list[tuple[int, ...]]:
+        """The axes in the order of `_order`, those of one family of transforms together."""
+        key = ("passes", is_numpy(x), has_complex_values(x))  # what families depend on
+        if key not in self._cache:
+            found: dict[Any, tuple[int, ...]] = {}
+            for axis in self._order():
+                if not is_one(self.factors[axis]):
+                    family = self.factors[axis]._family(x)
+                    name = axis if family is None else family
+                    found[name] = (*found.get(name, ()), axis)
+            self._cache[key] = list(found.values())
+        return self._cache[key]
 
     def _order(self) -> list[int]:
         """Factors that shrink their axis first, those that widen it last: least work between."""
@@ -86,6 +126,7 @@ def kron(*operators: Any) -> LinearOperator:
     """Kronecker product, ordered as ``numpy.kron``.
 
     ``kron(A, B) @ x.reshape(-1)`` is ``(A @ x @ B.T).reshape(-1)`` for a matrix `x` by rows.
+    Fourier, cosine, sine and Hartley transforms among the factors run as n-D transforms.
 
     Parameters
     ----------

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._array import Array, array_namespace, conj, has_complex_values
+from .._array import Array, array_namespace, conj, has_complex_values, is_numpy
 from ..kernels import Stage, ks_dense, ks_matmat
 from ..pattern import Pattern
 from .base import LinearOperator
+from .chain import tensors_for
 from .diagonal import in_one_dtype, require_array
 
 
@@ -66,6 +67,8 @@ class KroneckerSparse(LinearOperator):
         return self.pattern.shape
 
     def _matmat(self, x):
+        if not is_numpy(x) and (tensors := tensors_for(self, 0, (self,), x)) is not None:
+            return tensors(x)
         values, x = in_one_dtype(self.stored, x)
         return ks_matmat(values, x, self.transposed, self.conjugated)
 

@@ -76,9 +76,22 @@ class Node(scipy.sparse.linalg.LinearOperator):
             return run(self, x)
         raise NotImplementedError(f"{type(self).__name__} does not define _matmat(x)")
 
+    def _between(self, x: Array) -> Array | None:
+        """The product along the middle axis of an `x` of shape (before, columns, after), where
+        it needs no transposed copy (optional): how factors of `kron` run."""
+        return None
+
     def _stage(self) -> Stage | None:
         """The arrays by which kernels run a factor in one pass with its neighbours (optional)."""
         return None
+
+    def _family(self, x: Array) -> tuple | None:
+        """Transforms of one family run along their axes of an n-D array in one call (optional)."""
+        return None
+
+    def _along(self, x: Array, axes: tuple[int, ...]) -> Array:
+        """The transforms of this family along `axes` of an `x` of any number of axes."""
+        raise NotImplementedError(f"{type(self).__name__} does not define _along(x, axes)")
 
     def _adjoint(self, *operands: Node) -> Node:
         """The conjugate transpose; of a composite, given the adjoints of its operands."""

@@ -14,6 +14,7 @@ from ..kernels import Stage
 from .base import LinearOperator
 from .node import INDEX
 from .scalar import check_size
+from .stretches import stretches, take
 
 
 @dataclass(eq=False, repr=False)
@@ -38,7 +39,6 @@ class Permutation(LinearOperator):
     """
 
     index: Array = field(metadata=INDEX)
-    makes_new = True
 
     def _check(self):
         index = as_index(self.index, "a permutation")
@@ -51,6 +51,9 @@ class Permutation(LinearOperator):
 
     def _matmat(self, x):
         return take_rows(x, self.index, self._cache)
+
+    def _between(self, x):
+        return take_rows(x, self.index, self._cache, axis=1)
 
     def _stage(self):
         return Stage(index=self.index)
@@ -146,11 +149,12 @@ def _check_is_permutation(index: Array) -> None:
         )
 
 
-def take_rows(x: Array, index: Array, cache: dict[Any, Any]) -> Array:
-    """``x[index]`` along the first axis, wherever `x` lives; moved indices are kept in `cache`."""
+def take_rows(x: Array, index: Array, cache: dict[Any, Any], axis: int = 0) -> Array:
+    """``x[index]`` along an axis, wherever `x` lives; moved indices are kept in `cache`."""
     if is_numpy(x) and is_numpy(index):
-        return x[index]
-    return array_namespace(x).take(x, index_for(x, index, cache), axis=0)
+        found = stretches(index, cache)
+        return np.take(x, index, axis=axis) if found is None else take(x, found, axis)
+    return array_namespace(x).take(x, index_for(x, index, cache), axis=axis)
 
 
 def index_for(x: Array, index: Array, cache: dict[Any, Any]) -> Array:

@@ -118,6 +118,8 @@ class Scalar(LinearOperator):
         dtype = getattr(xp, name)
         return xp.astype(alpha, dtype, copy=False) * xp.astype(x, dtype, copy=False)
 
+    _between = _matmat
+
     def _stage(self):
         return Stage(scale=self.alpha)
 

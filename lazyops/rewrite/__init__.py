@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..operators import LinearOperator
-from . import blocks, engine, fusion, structural, transforms
+from . import blocks, convolution, engine, fusion, moves, stencils, structural, transforms, wavelet
 from .engine import Rule as Rule
 from .engine import Rules as Rules
 
-DEFAULT_RULES = structural.RULES + fusion.RULES + blocks.RULES + transforms.RULES
+TABLES = (structural, fusion, moves, stencils, blocks, transforms, convolution, wavelet)
+DEFAULT_RULES = sum([table.RULES for table in TABLES], Rules())
 
 
 def simplify(

@@ -25,8 +25,8 @@ RULES = Rules()
 
 @RULES.product(Kron, Kron)
 def kron_mixed_product(left, right):
-    """kron(A, B) kron(C, D) = kron(A C, B D), when the sizes meet"""
-    pairs = _meeting(left.factors, right.factors)
+    """kron(A, B) kron(C, D) = kron(A C, B D), when the sizes meet, identities split"""
+    pairs = _split(left.factors, right.factors)
     return None if pairs is None else kron(*(compose(a, b) for a, b in pairs))
 
 
@@ -90,3 +90,23 @@ def _meeting(left, right):
     if any(a.shape[1] != b.shape[0] for a, b in zip(left, right, strict=True)):
         return None
     return list(zip(left, right, strict=True))
+
+
+def _split(left, right):
+    """Pairs of factors that can be multiplied, an identity cut in two where only a part of it
+    meets a factor: I_6 (x) A beside B (x) I_2 (x) C, for a B of 3 rows; None where they differ."""
+    todo, other, pairs = list(left[::-1]), list(right[::-1]), []
+    while todo and other:
+        a, b = todo.pop(), other.pop()
+        n, m = a.shape[1], b.shape[0]
+        if isinstance(a, Identity) and n > m > 0 and n % m == 0:
+            todo.append(Identity(n // m))
+            a = Identity(m)
+        elif isinstance(b, Identity) and m > n > 0 and m % n == 0:
+            other.append(Identity(m // n))
+            b = Identity(n)
+        elif n != m:
+            return None
+        pairs.append((a, b))
+    one = Identity(1)  # what is left on one side has one column, or one row
+    return pairs + [(a, one) for a in reversed(todo)] + [(one, b) for b in reversed(other)]

@@ -1,9 +1,9 @@
 """Simplify an operator by rewriting neighbours until no rule applies.
 
-A rule is given two neighbours of a product, or two terms of a sum.  It returns
+A rule is given two neighbours of a product (or three), or two terms of a sum.  It returns
 
 - the one operator they merge into, or
-- the two operators that replace them, in canonical order, or
+- the operators that replace them, in canonical order, or
 - None, when it does not apply.
 
 A merge makes the operator smaller and a swap makes it more ordered (scalars, diagonals,
@@ -19,7 +19,7 @@ from typing import Any
 
 from ..operators import LinearOperator, Product, Sum, Zero, add, compose, fold
 
-Rewritten = LinearOperator | tuple[LinearOperator, LinearOperator] | None
+Rewritten = LinearOperator | tuple[LinearOperator, ...] | None
 Log = Callable[[str], None] | None
 
 
@@ -31,7 +31,7 @@ class Rule:
     rewrite: Callable[..., Rewritten]
 
     def __call__(self, *operators: LinearOperator) -> tuple[LinearOperator, ...] | None:
-        if not all(map(isinstance, operators, self.kinds)):
+        if len(operators) != len(self.kinds) or not all(map(isinstance, operators, self.kinds)):
             return None
         new = self.rewrite(*operators)
         return (new,) if isinstance(new, LinearOperator) else new
@@ -53,9 +53,12 @@ class Rules:
         self.products, self.sums, self.nodes = list(products), list(sums), list(nodes)
         self.collect = list(collect)
 
-    def product(self, left: type[LinearOperator], right: type[LinearOperator]) -> Any:
-        """Register a rule for ``left @ right``.  Its docstring is the identity it applies."""
-        return _registering(self.products, (left, right))
+    def product(self, *kinds: type[LinearOperator]) -> Any:
+        """Register a rule for ``left @ right``, or for three neighbours.
+
+        Its docstring is the identity it applies.
+        """
+        return _registering(self.products, kinds)
 
     def sum(self, left: type[LinearOperator], right: type[LinearOperator]) -> Any:
         """Register a rule for ``left + right``."""
@@ -134,14 +137,14 @@ def _rewrite_neighbours(
     done: list[LinearOperator] = []  # no rule applies between two neighbours in here
     todo = list(operators)[::-1]
     while todo:
-        op = todo.pop()
-        pair = (done[-1], op) if done else None
-        new = _first_that_applies(table, pair, log) if pair else None
-        if pair is None or new is None:
-            done.append(op)
-        else:
-            done.pop()
-            todo.extend(reversed(_flattened(_renewed(new, pair, rules, log), table, rules)))
+        done.append(todo.pop())
+        for count in (2, 3):
+            last = tuple(done[-count:])
+            if len(last) < count or (new := _first_that_applies(table, last, log)) is None:
+                continue
+            del done[-count:]
+            todo.extend(reversed(_flattened(_renewed(new, last, rules, log), table, rules)))
+            break
     return done
 
 

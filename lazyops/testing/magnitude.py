@@ -57,7 +57,10 @@ def unit_roundoff(name: str) -> float:
 
 
 ADDS_UP = (ops.Product, ops.Kron)
-TAKES_LARGEST = (ops.Sum, ops.HStack, ops.VStack, ops.BlockDiag, ops.RealPart, ops.Assumed)
+TAKES_LARGEST = (
+    *(ops.Sum, ops.HStack, ops.VStack, ops.BlockDiag),
+    *(ops.RealPart, ops.Assumed, ops.Weak),
+)
 
 
 def magnitude(A: LinearOperator, rng: np.random.Generator, example: Array) -> Magnitude:
@@ -70,6 +73,8 @@ def magnitude(A: LinearOperator, rng: np.random.Generator, example: Array) -> Ma
             count = sum(counts) if kind in ADDS_UP else max(counts) + len(counts)
             inner = node._with_operands(tuple(b.operator for b in below))
             laws = frozenset().union(*(b.laws for b in below))
+            if kind is ops.Weak:  # what is below works in the precision of `x`
+                laws = frozenset({node._law})
             return Magnitude(inner, count, laws, max(b.coarsest for b in below))
         laws = frozenset({node._law})
         if (leaf := _leaf_count(node)) is None:
@@ -106,7 +111,7 @@ def _opaque(node: LinearOperator, rng: np.random.Generator, example: Array) -> M
     """A node not looked into: an error in norm is at most its norm in every component."""
     m, n = node.shape
     g = gaussian(rng, n, 16)
-    y = on_host(node @ as_probe(g, example, "complex128"))
+    y = on_host(node.to(like=example) @ as_probe(g, example, "complex128"))
     bound = 5 * float(np.sqrt(np.sum(np.abs(y) ** 2) / 32))  # E |g_j|^2 = 2, sixteen draws
 
     def spread(rows: int) -> Callable:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from ..operators import Cosine, Fourier, Hadamard, LinearOperator, Permutation
-
-ORDERS = ("natural", "sequency", "dyadic")
+from ..operators import Cosine, Fourier, Hadamard, LinearOperator, walsh_order
 
 
 def fft(n: int, norm: str | None = None) -> LinearOperator:
@@ -103,11 +99,5 @@ def hadamard(n: int, norm: str | None = None, order: str = "natural") -> LinearO
            [ 1., -1.,  1., -1.]])
     """
     H = Hadamard(n, "backward" if norm is None else norm)
-    if order not in ORDERS:
-        raise ValueError(f"order is one of {', '.join(ORDERS)}, got {order!r}")
-    if order == "natural":
-        return H
-    i = np.arange(H.n)
-    if order == "sequency":
-        i = i ^ (i >> 1)  # Gray code: one more sign change from each row to the next
-    return Permutation(np.asarray(Permutation.bit_reversal(H.n).index)[i]) @ H
+    P = walsh_order(H.n, order)
+    return H if P is None else P @ H

@@ -16,14 +16,16 @@ EXACT = 1 << 24  # entries of the matrix up to which all its columns are looked 
 
 def measured(
     A: LinearOperator, others: Sequence[LinearOperator], rng: np.random.Generator | int
-) -> tuple[list[float], float]:
-    """``||A - B|| / ||A||`` (Frobenius) of each, and the confidence: 1 where that is exact.
+) -> tuple[list[float], float, float]:
+    """``||A - B|| / ||A||`` (Frobenius) of each, at least so much of ``||A||``, and the confidence
+    in the errors: 1 where they are exact.
 
-    Larger matrices are multiplied by ten Gaussian columns, the same for all.
+    Larger matrices are multiplied by ten Gaussian columns X, the same for all;
+    ``||A|| >= ||A X|| / ||X||_2``.
     """
     m, n = A.shape
     exact = m * n <= EXACT
-    norm2, error2 = [0.0], [[0.0] for _ in others]
+    norm2, spread, error2 = [0.0], 1.0, [[0.0] for _ in others]
     panels = column_panels(m, n) if exact else [(0, 0)]
     for start, stop in panels:
         if exact:
@@ -31,6 +33,7 @@ def measured(
             x[np.arange(start, stop), np.arange(stop - start)] = 1
         else:
             x = gaussian(n, np.random.default_rng(rng))
+            spread = float(np.linalg.norm(x, 2))
         wanted = A @ x
         norm2.append(float(np.vdot(wanted, wanted).real))
         for B, total in zip(others, error2, strict=True):
@@ -40,4 +43,4 @@ def measured(
     norm = math.sqrt(math.fsum(norm2))
     found = [math.sqrt(math.fsum(e)) for e in error2]
     relative = [e / norm if norm else (0.0 if e == 0 else math.inf) for e in found]
-    return relative, 1.0 if exact else CONFIDENCE
+    return relative, norm / spread, 1.0 if exact else CONFIDENCE

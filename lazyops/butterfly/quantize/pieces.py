@@ -21,10 +21,15 @@ from ...operators import (
     QuantizedKroneckerSparse,
     Scalar,
 )
-from ...pattern import Chain, Pattern
+from ...operators.known import known_frobenius2, known_spectral
+from ...operators.quantities import norm
+from ...operators.tree import fold
+from ...pattern import Pattern
+from .measure import EXACT
 from .sweeps import Factors, Format, scale_of
 
 Piece = LinearOperator | np.ndarray
+HEADROOM = 2.0**32  # by which numbers on the way may be larger or smaller than they would be
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +59,10 @@ class Pieces:
             count, open_ = count + 1, True
         return found
 
-    @property
-    def ranks_are_one(self) -> bool:
-        """Whether all is one chain of rank one, between permutations: each entry is one path."""
-        if len(self.streaks) != 1:
-            return False
+    def others(self) -> list[float]:
+        """Norms of the members that stay, or more; but for permutations, which change no error."""
         rest = [p for p in self.members if not isinstance(p, np.ndarray)]
-        chain = Chain(Pattern(*v.shape) for v in self.factors)
-        return all(r == 1 for r in chain.ranks) and all(isinstance(p, Permutation) for p in rest)
+        return [norm_at_most(p) for p in rest if not isinstance(p, Permutation)]
 
     def in_full(self) -> LinearOperator:
         """The operator itself, its factors in double precision."""
@@ -70,12 +71,19 @@ class Pieces:
     def rounded(self, values: Sequence[np.ndarray], formats: Sequence[Format]) -> LinearOperator:
         """The operator with these values, which are numbers of the formats, stored as codes.
 
-        Scales of whole factors are joined to one scalar.
+        Scales of whole factors are joined to one scalar, and to more where a product on the way
+        could overflow without it.
         """
         pairs = [stored(v, f, self.dtype) for v, f in zip(values, formats, strict=True)]
-        whole = self._joined(factor for factor, _ in pairs)
-        scale = math.prod(s for _, s in pairs)
-        return whole if scale == 1 else Product((Scalar(whole.shape[0], scale), whole))
+        waiting = 1.0
+        joined: list[LinearOperator] = []
+        for n, (factor, scale) in reversed(tuple(enumerate(pairs))):  # as they are applied
+            waiting *= scale
+            if waiting != 1.0 and (n == 0 or not 1 / HEADROOM < waiting < HEADROOM):
+                factor = Product((Scalar(factor.shape[0], waiting), factor))
+                waiting = 1.0
+            joined.insert(0, factor)
+        return self._joined(joined)
 
     def _joined(self, factors: Any) -> LinearOperator:
         factors = iter(factors)
@@ -159,39 +167,12 @@ def _chains(left: np.ndarray, right: np.ndarray) -> bool:
     return Pattern(*left.shape).chains_with(Pattern(*right.shape))
 
 
-def paths(values: Sequence[np.ndarray]) -> float:
-    """Sum of all entries of a product of factors, by one product with a vector of ones."""
-    x = np.ones(KroneckerSparse(values[-1], copy=False).shape[1])
-    for v in reversed(values):
-        x = KroneckerSparse(v, copy=False) @ x
-    return float(x.sum())
-
-
-def componentwise_bound(values: Sequence[np.ndarray], formats: Sequence[Any]) -> float:
-    """Relative Frobenius error of rounding to nearest, at most; for a chain of rank one.
-
-    An entry of the product is one product of entries, so its modulus is the product of theirs:
-    with ``|K_l - Kh_l| <= E_l`` entrywise, ``|A - B| <= prod (|K_l| + E_l) - prod |K_l|``, and the
-    norms of these are sums over paths of squares.
-    """
-    sizes = [np.abs(v) for v in values]
-    larger = [s + error_of(v, f) for s, v, f in zip(sizes, values, formats, strict=True)]
-    norm2 = paths([s * s for s in sizes])
-    if norm2 == 0:
-        return 0.0
-    both = paths([s * g for s, g in zip(sizes, larger, strict=True)])
-    error2 = paths([g * g for g in larger]) - 2 * both + norm2
-    rounding = 8 * 2.0**-53 * len(values) * paths([g * g for g in larger])
-    return math.sqrt(max(error2, 0.0) + rounding) / math.sqrt(norm2)
-
-
-def error_of(values: np.ndarray, form: Format) -> np.ndarray:
-    """What rounding to nearest changes in an entry, at most: its share, and half a subnormal."""
-    scale = scale_of(values, form)
-    if isinstance(form, ScaledInteger):
-        even = 0.5 * scale[:, None, None, :] * (1 + form.max * 2.0**-22)
-        return even * (math.sqrt(2) if np.iscomplexobj(values) else 1) * (values != 0)
-    unit = 2.0**-form.significand
-    even = form.smallest * scale / 2 * (math.sqrt(2) if np.iscomplexobj(values) else 1)
-    # a part of a complex number may be even where the other is not: both count then
-    return (np.abs(values) * unit / (1 + unit) + even) * (values != 0)
+def norm_at_most(op: LinearOperator) -> float:
+    """The spectral norm where structure gives it, else the Frobenius norm; infinite where that
+    would take a product with each of very many columns."""
+    known = fold(op, known_spectral)
+    if known is not None:
+        return known
+    if fold(op, known_frobenius2) is None and math.prod(op.shape) > EXACT:
+        return math.inf
+    return norm(op)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,27 +15,14 @@ from ...operators import LinearOperator
 from ...operators.densify import first_values
 from ..estimate import error_factor
 from ..factorization import Factorization
+from .bounds import nearest_bound, product_bound
+from .cheapest import cheapest
 from .measure import measured
-from .pieces import Pieces, componentwise_bound, pieces_of
+from .optimal import METHODS
+from .pieces import Pieces, pieces_of
 from .rank_one import DRAWN
-from .sweeps import (
-    Factors,
-    Format,
-    left_to_right,
-    nearest,
-    pairwise,
-    right_to_left,
-    sweep_bound,
-)
+from .sweeps import Format, nearest
 
-Method = Callable[[Sequence[np.ndarray], Sequence[Format], int], Factors]
-METHODS: dict[str, dict[str, Method]] = {
-    "nearest": {},
-    "pairwise": {"pairwise": pairwise, "pairwise, second": lambda v, f, n: pairwise(v, f, n, 1)},
-    "left-to-right": {"left-to-right": left_to_right},
-    "right-to-left": {"right-to-left": right_to_left},
-}
-METHODS["optimal"] = METHODS["left-to-right"] | METHODS["right-to-left"]
 LADDER = tuple(FloatFormat(4, m) for m in range(1, 12))  # what `tol` chooses from: 6 to 16 bits
 EVALUATIONS = 1 << 25  # scaled numbers that are looked at with drawn scalars, in all
 
@@ -52,8 +39,8 @@ class Quantization:
         ``||A - B|| / ||A||`` in the Frobenius norm, measured: exactly up to 2^24 entries, else
         estimated from ten Gaussian columns.
     bound : float
-        What the error could be at most by theory, known before anything is rounded; infinite where
-        there is none (junctions of rank above one, diagonals between factors).
+        What the error could be at most by theory.  Infinite where there is nothing to say: the
+        product is zero and its factors are not, or it has a large operator of unknown norm.
     formats : tuple of FloatFormat or ScaledInteger
         One for each factor.
     method : str
@@ -104,10 +91,12 @@ def quantize(
         (default: ``e4m1`` to ``e4m11``).
     method : {"optimal", "left-to-right", "right-to-left", "pairwise", "nearest"}
         Where rounding to nearest has the smaller error, that is what comes back, and `method` of
-        the result says so.  ``optimal``: the best of both directions.
+        the result says so.  ``optimal``: the best of several of these, each made better junction
+        by junction while that helps; how many, and for how long, depends on the size.
     tol : float, optional
         Relative error to meet with few bits: the narrowest format that does it for all factors,
-        then as many factors one format narrower as it takes, those with most entries first.
+        then narrower ones for some, as far as that goes.  Of small chains with few formats to
+        choose from every cheaper choice is tried, so that none is left that meets it.
     rng : Generator or seed
         Of the Gaussian columns that estimate errors of large matrices.
 
@@ -151,7 +140,8 @@ def quantize(
         return task.done_in(formats_of(format, len(task.pieces.factors)))
     if not 0 < tol < math.inf:
         raise ValueError(f"tol is a relative error above 0, got {tol}")
-    return cheapest(task, tol, ladder_of(format))
+    sizes = [v.size for v in task.pieces.factors]
+    return cheapest(task.done_in, sizes, tol, ladder_of(format))
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,37 +155,29 @@ class Task:
 
     def done_in(self, formats: Sequence[Format]) -> Quantization:
         """The best of rounding to nearest and of what the method does."""
-        factors, streaks = self.pieces.factors, self.pieces.streaks
+        factors, streaks = self.pieces.factors, [slice(*at) for at in self.pieces.streaks]
         complex_ones = any(np.iscomplexobj(v) for v in factors)
         most = EVALUATIONS // sum(v.size for v in factors) if complex_ones else DRAWN
         most = min(max(most, 64), DRAWN)
-        found = {"nearest": nearest(factors, formats)}
-        for name, rounded in METHODS[self.method].items():
-            found[name] = []
-            for start, stop in streaks:
-                found[name] += rounded(factors[start:stop], formats[start:stop], most)
+        plain = nearest(factors, formats)
+        rounded = [METHODS[self.method](factors[at], formats[at], most) for at in streaks]
+        found = {"nearest": plain, self.method: [v for one in rounded for v in one.values]}
         operators = [self.pieces.rounded(values, formats) for values in found.values()]
-        errors, confidence = measured(self.pieces.in_full(), operators, self.rng)
+        errors, norm, confidence = measured(self.pieces.in_full(), operators, self.rng)
         best = int(np.argmin(errors))
-        name = list(found)[best]
-        operator = operators[best]
+        chains, others = [factors[at] for at in streaks], self.pieces.others()
+        either = (  # what comes back is the better of the two
+            [nearest_bound(factors[at], formats[at]) for at in streaks],
+            [one.bound for one in rounded],
+        )
         return Quantization(
-            _beside(self.operator, operator),
+            _beside(self.operator, operators[best]),
             errors[best],
-            self.bound(found[name], formats, name),
+            min(product_bound(chains, bounds, others, norm) for bounds in either),
             tuple(formats),
-            name,
+            list(found)[best],
             confidence,
         )
-
-    def bound(self, values: Factors, formats: Sequence[Format], name: str) -> float:
-        """That of rounding to nearest, which no result exceeds, or that of a sweep where less."""
-        if not self.pieces.ranks_are_one:
-            return math.inf
-        found = componentwise_bound(self.pieces.factors, formats)
-        if name in METHODS["optimal"]:
-            found = min(found, sweep_bound(values, formats))
-        return found
 
 
 def _beside(given: LinearOperator, made: LinearOperator) -> LinearOperator:
@@ -225,46 +207,3 @@ def ladder_of(format: Any) -> list[Format]:
         return list(LADDER)
     one = isinstance(format, (str, FloatFormat, ScaledInteger))
     return sorted((format_named(f) for f in ([format] if one else format)), key=lambda f: f.bits)
-
-
-def cheapest(task: Task, tol: float, ladder: Sequence[Format]) -> Quantization:
-    """Few bits that meet `tol`: one format for all, then the next narrower for some.
-
-    Every step is measured; an error is taken to fall with every bit, so two bisections do.
-    """
-    count = len(task.pieces.factors)
-    largest_first = np.argsort([-v.size for v in task.pieces.factors], kind="stable")
-    tried: dict[tuple[int, int], Quantization] = {}
-
-    def at(rung: int, lowered: int) -> Quantization:
-        key = (rung, lowered)
-        if key not in tried:
-            formats = [ladder[rung]] * count
-            for q in largest_first[:lowered]:
-                formats[q] = ladder[rung - 1]
-            tried[key] = task.done_in(formats)
-        return tried[key]
-
-    def meets(found: Quantization) -> bool:
-        return found.error_at_most <= tol
-
-    widest = len(ladder) - 1
-    if not meets(at(widest, 0)):
-        error = at(widest, 0).error_at_most
-        raise ValueError(
-            f"no format meets tol {tol:.3g}: the error in {ladder[-1]} is {error:.3g}; give wider "
-            "formats to choose from"
-        )
-    rung = _first(lambda i: meets(at(i, 0)), 0, widest)
-    if rung == 0:
-        return at(0, 0)
-    kept = _first(lambda k: meets(at(rung, count - k)), 0, count)
-    return at(rung, count - kept)
-
-
-def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """The first of low .. high for which it holds, if it holds from there on; it does at `high`."""
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle + 1, high)
-    return high

@@ -75,7 +75,8 @@ def rank_one(
     swap = Y.shape[1] << t2 < X.shape[1] << t  # fewer scalars on that side, the same optimum
     if swap:
         X, Y, t, t2 = Y, X, t2, t
-    found = nearest_pairs(X, Y, np.ones(X.shape), to_bits(t), to_bits(t2), t, rng, most=None)
+    ones = np.ones(X.shape), np.ones(Y.shape)
+    found = nearest_pairs(X, Y, *ones, to_bits(t), to_bits(t2), t, rng, most=None)
     assert found.right is not None
     one, two = (found.right, found.left) if swap else (found.left, found.right)
     return one.reshape(np.shape(x)), two.reshape(np.shape(y))
@@ -85,6 +86,7 @@ def nearest_pairs(
     X: np.ndarray,
     Y: np.ndarray | None,
     weights: np.ndarray,
+    weights_y: np.ndarray | None,
     round_x: Rounding,
     round_y: Rounding | None,
     significand: int,
@@ -99,8 +101,8 @@ def nearest_pairs(
     X : (P, m)
     Y : (P, n) or None
         None: the other side is not rounded; it then has no influence on the choice.
-    weights : (P, m), real
-        Of the squares of the entries of `X`.
+    weights, weights_y : (P, m), (P, n), real
+        Of the squares of the entries of `X`, and of `Y` where there is one.
     round_x, round_y
         To the formats; `significand` is that of `round_x`, whose argument has its largest entry
         between 1 and 4, over all pairs where `one_scale`, else in each pair.
@@ -120,17 +122,18 @@ def nearest_pairs(
     for start in range(0, len(X), step):
         at = slice(start, start + step)
         scalars = stable_scalars(X[at], significand, most, rng) if drawn is None else drawn[None, :]
-        y = None if Y is None else Y[at].T[:, :, None]
-        cost = costs(X[at].T[:, :, None], y, weights[at].T[:, :, None], scalars, round_x, round_y)
+        x, w = (z[at].T[:, :, None] for z in (X, weights))
+        y, v = (None if z is None else z[at].T[:, :, None] for z in (Y, weights_y))
+        cost = costs(x, y, w, v, scalars, round_x, round_y)
         choice = np.argmin(cost, axis=1)
         best[at] = np.broadcast_to(scalars, cost.shape)[np.arange(len(cost)), choice]
     left = round_x(best[:, None] * X)
     c = _projection(X.T, left.T, weights.T)
-    if Y is None or round_y is None:
+    if Y is None or weights_y is None or round_y is None:
         return Pairs(left, c * unit, None)
     found = Pairs(left, c, round_y(c[:, None] * Y))
     if complex_ones:
-        found = alternated(found, X, Y, weights, round_x, round_y)
+        found = alternated(found, X, Y, weights, weights_y, round_x, round_y)
     assert found.right is not None
     return Pairs(found.left, found.factor * unit, found.right * unit[:, None])
 
@@ -140,21 +143,23 @@ def alternated(
     X: np.ndarray,
     Y: np.ndarray,
     weights: np.ndarray,
+    weights_y: np.ndarray,
     round_x: Rounding,
     round_y: Rounding,
 ) -> Pairs:
     """Better pairs by turns: the best left one for the right one, and the other way round."""
 
     def error(left: np.ndarray, c: np.ndarray, right: np.ndarray) -> np.ndarray:
-        lost = (weights * _square(X - c[:, None] * left)).sum(axis=1) * _square(Y).sum(axis=1)
+        lost = (weights * _square(X - c[:, None] * left)).sum(axis=1)
         kept = (weights * _square(left)).sum(axis=1)
-        return lost + kept * _square(c[:, None] * Y - right).sum(axis=1)
+        rounded = (weights_y * _square(c[:, None] * Y - right)).sum(axis=1)
+        return lost * (weights_y * _square(Y)).sum(axis=1) + kept * rounded
 
     left, c, right = found
     assert right is not None
     least = error(left, c, right)
     for _ in range(TURNS):
-        left2 = round_x(_projection(Y.T, right.T, np.ones(Y.T.shape))[:, None] * X)
+        left2 = round_x(_projection(Y.T, right.T, weights_y.T)[:, None] * X)
         c2 = _projection(X.T, left2.T, weights.T)
         right2 = round_y(c2[:, None] * Y)
         now = error(left2, c2, right2)
@@ -168,19 +173,20 @@ def costs(
     x: np.ndarray,
     y: np.ndarray | None,
     w: np.ndarray,
+    v: np.ndarray | None,
     scalars: np.ndarray,
     round_x: Rounding,
     round_y: Rounding | None,
 ) -> np.ndarray:
-    """Squared errors.  x, w : (m, P, 1)   y : (n, P, 1)   scalars : (P or 1, K)   -> (P, K)"""
+    """Squared errors.  x, w : (m, P, 1)   y, v : (n, P, 1)   scalars : (P or 1, K)   -> (P, K)"""
     xh = round_x(x * scalars)
     c = _projection(x, xh, w)
     error = (w * _square(x - c * xh)).sum(axis=0)
-    if y is None or round_y is None:
+    if y is None or v is None or round_y is None:
         return error
     cy = c * y
-    rounded = _square(cy - round_y(cy)).sum(axis=0)
-    return error * _square(y).sum(axis=0) + (w * _square(xh)).sum(axis=0) * rounded
+    rounded = (v * _square(cy - round_y(cy))).sum(axis=0)
+    return error * (v * _square(y)).sum(axis=0) + (w * _square(xh)).sum(axis=0) * rounded
 
 
 def _projection(x: np.ndarray, xh: np.ndarray, w: np.ndarray) -> np.ndarray:

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from ..._array import Array, dtype_name, real_dtype, to_numpy
+from ..._array import Array, array_namespace, dtype_name, real_dtype
 from ...operators import Function, LinearOperator
 
 STALLED = 0.9  # two steps that do not lower the residual to that share of it are the last
@@ -174,7 +172,7 @@ def _check(A: LinearOperator, A_low: LinearOperator, b: Array) -> None:
 
 
 def _norm(r: Array) -> float:
-    return float(np.linalg.norm(to_numpy(r)))
+    return float(array_namespace(r).linalg.vector_norm(r))
 
 
 def _relative(residual: float, norm: float) -> float:

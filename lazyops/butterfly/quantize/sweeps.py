@@ -23,21 +23,21 @@ import numpy as np
 
 from ...kernels.formats import FloatFormat, ScaledInteger
 from ..splits import from_left_blocks, from_right_blocks, left_blocks, right_blocks
+from .chains import Values, junction
 from .rank_one import FIXED, nearest_pairs, to_bits, to_format
 
 Format = FloatFormat | ScaledInteger
 Factors = list[np.ndarray]
+Blocks = tuple[np.ndarray, np.ndarray]
 NARROW = 3  # exponent bits up to which one scale for all columns is better than the same size
 
 
-def nearest(values: Sequence[np.ndarray], formats: Sequence[Format]) -> Factors:
+def nearest(values: Values, formats: Sequence[Format]) -> Factors:
     """Every entry to the nearest number."""
     return [snapped(v, f) for v, f in zip(values, formats, strict=True)]
 
 
-def pairwise(
-    values: Sequence[np.ndarray], formats: Sequence[Format], most: int, first: int = 0
-) -> Factors:
+def pairwise(values: Values, formats: Sequence[Format], most: int, first: int = 0) -> Factors:
     """Factors in pairs, each pair on its own (Algorithm 7.2), from factor `first` on."""
     cuts = sorted({0, first, *range(first, len(values), 2), len(values)})
     found: Factors = []
@@ -46,57 +46,101 @@ def pairwise(
     return found
 
 
-def left_to_right(values: Sequence[np.ndarray], formats: Sequence[Format], most: int) -> Factors:
-    """One factor after the other; the last two together.
+def left_to_right(values: Values, formats: Sequence[Format], most: int) -> Factors:
+    """One factor after the other; the last two together."""
+    return met_at(values, formats, most, len(values) - 2)
+
+
+def right_to_left(values: Values, formats: Sequence[Format], most: int) -> Factors:
+    """The same from the other end."""
+    return met_at(values, formats, most, 0)
+
+
+def met_at(values: Values, formats: Sequence[Format], most: int, place: int) -> Factors:
+    """From both ends, until factors `place` and `place + 1` (from 0) are left; those together.
 
     `most` scalars are looked at for a pair where the exact optimum would take more.
     """
-    if any(isinstance(f, ScaledInteger) for f in formats):
+    if len(values) == 1 or any(isinstance(f, ScaledInteger) for f in formats):
         return nearest(values, formats)
     found = list(values)
-    weights = np.ones(values[0][:, :, 0, :].shape)
-    for q in range(len(found) - 1):
-        X, Y = found[q : q + 2]
-        A, D = Y.shape[0] // X.shape[0], X.shape[3] // Y.shape[3]
-        U, V = left_blocks(X, A, D), right_blocks(Y, A, D)
-        w = left_blocks(np.broadcast_to(weights[:, :, None, :], X.shape), A, D)
-        other = formats[q + 1] if q + 2 == len(found) else None
-        U, V = _junction(U, V, w, formats[q], other, most)
-        found[q], found[q + 1] = snapped(from_left_blocks(U), formats[q]), from_right_blocks(V)
-        weights = (weights[:, :, None, :] * np.abs(found[q]) ** 2).sum(axis=1)
-        weights = weights.reshape(Y[:, :, 0, :].shape)
-    return [*found[:-1], snapped(found[-1], formats[-1])]
+    left, right = np.ones(rows(found[0])), np.ones(columns(found[-1]))
+    for q in range(place):
+        at = Junction(found[q], found[q + 1], left, np.ones(columns(found[q + 1])))
+        X, Y = at.joined(*at.left_rounded(formats[q], most))
+        found[q], found[q + 1] = snapped(X, formats[q]), Y
+        left = handed_right(left, np.abs(found[q]) ** 2, Y)
+    for q in range(len(found) - 1, place + 1, -1):
+        at = Junction(found[q - 1], found[q], np.ones(rows(found[q - 1])), right)
+        X, Y = at.joined(*at.right_rounded(formats[q], most))
+        found[q - 1], found[q] = X, snapped(Y, formats[q])
+        right = handed_left(right, np.abs(found[q]) ** 2, X)
+    both = slice(place, place + 2)
+    at = Junction(found[place], found[place + 1], left, right)
+    halves = at.joined(*at.left_rounded(formats[place], most, formats[place + 1]))
+    found[both] = [snapped(v, f) for v, f in zip(halves, formats[both], strict=True)]
+    return found
 
 
-def right_to_left(values: Sequence[np.ndarray], formats: Sequence[Format], most: int) -> Factors:
-    """`left_to_right` of the transpose, on the same blocks."""
-    if any(isinstance(f, ScaledInteger) for f in formats):
-        return nearest(values, formats)
-    found = list(values)
-    weights = np.ones(values[-1][:, 0, :, :].shape)
-    for q in range(len(found) - 1, 0, -1):
-        X, Y = found[q - 1 : q + 1]
-        A, D = Y.shape[0] // X.shape[0], X.shape[3] // Y.shape[3]
-        U, V = left_blocks(X, A, D), right_blocks(Y, A, D)
-        w = right_blocks(np.broadcast_to(weights[:, None, :, :], Y.shape), A, D)
-        other = formats[q - 1] if q == 1 else None
-        V, U = (z.mT for z in _junction(V.mT, U.mT, w.mT, formats[q], other, most))
-        found[q - 1], found[q] = from_left_blocks(U), snapped(from_right_blocks(V), formats[q])
-        weights = (weights[:, None, :, :] * np.abs(found[q]) ** 2).sum(axis=2)
-        weights = weights.reshape(X[:, 0, :, :].shape)
-    return [snapped(found[0], formats[0]), *found[1:]]
+# -- one junction ------------------------------------------------------------------------------
 
 
-def _junction(
-    U: np.ndarray,
-    V: np.ndarray,
-    w: np.ndarray,
-    form: Format,
-    other: Format | None,
-    most: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Blocks (..., b, r) of the left factor rounded, those of the right one (..., r, c) with the
-    scales taken up, and rounded too where `other` is given and the rank is one."""
+def rows(X: np.ndarray) -> tuple[int, int, int]:
+    """Shape of what there is one of for each row of a factor (a, b, c, d)."""
+    return X.shape[0], X.shape[1], X.shape[3]
+
+
+def columns(X: np.ndarray) -> tuple[int, int, int]:
+    """The same for its columns."""
+    return X.shape[0], X.shape[2], X.shape[3]
+
+
+def handed_right(weights: np.ndarray, entries: np.ndarray, to: np.ndarray) -> np.ndarray:
+    """Sums of the entries of each column by weights of the rows; for the rows of `to`."""
+    return (weights[:, :, None, :] * entries).sum(axis=1).reshape(rows(to))
+
+
+def handed_left(weights: np.ndarray, entries: np.ndarray, to: np.ndarray) -> np.ndarray:
+    """Sums of each row by weights of the columns; for the columns of `to`."""
+    return (weights[:, None, :, :] * entries).sum(axis=2).reshape(columns(to))
+
+
+class Junction:
+    """Two neighbours as blocks ``U V``, (..., b, r) and (..., r, c), with weights of errors.
+
+    `left` weighs the rows of the first (a, b, d), `right` the columns of the second (a, c, d).
+    """
+
+    def __init__(self, X: np.ndarray, Y: np.ndarray, left: np.ndarray, right: np.ndarray):
+        self.classes = junction(X, Y)
+        self.U, self.V = self.blocks(X, Y)
+        self.wu, self.wv = self.blocks(
+            np.broadcast_to(left[:, :, None, :], X.shape),
+            np.broadcast_to(right[:, None, :, :], Y.shape),
+        )
+
+    def blocks(self, X: np.ndarray, Y: np.ndarray) -> Blocks:
+        return left_blocks(X, *self.classes), right_blocks(Y, *self.classes)
+
+    def joined(self, U: np.ndarray, V: np.ndarray) -> Blocks:
+        return from_left_blocks(U), from_right_blocks(V)
+
+    def left_rounded(self, form: Format, most: int, other: Format | None = None) -> Blocks:
+        """U rounded and V with the scales taken up; rounded too where there is an `other` format
+        and the rank is one."""
+        return _rounded((self.U, self.V), (self.wu, self.wv), (form, other), most)
+
+    def right_rounded(self, form: Format, most: int, other: Format | None = None) -> Blocks:
+        """The same with the two exchanged."""
+        blocks, weights = (self.V.mT, self.U.mT), (self.wv.mT, self.wu.mT)
+        V, U = _rounded(blocks, weights, (form, other), most)
+        return U.mT, V.mT
+
+
+def _rounded(
+    blocks: Blocks, weights: Blocks, formats: tuple[Format, Format | None], most: int
+) -> Blocks:
+    (U, V), (w, w2), (form, other) = blocks, weights, formats
     b, r = U.shape[-2:]
     assert isinstance(form, FloatFormat)
     joint = other if r == 1 and isinstance(other, FloatFormat) else None
@@ -104,12 +148,13 @@ def _junction(
         U.mT.reshape(-1, b),
         None if joint is None else V.reshape(-1, V.shape[-1]),
         w.mT.reshape(-1, b),
+        None if joint is None else w2.reshape(-1, V.shape[-1]),
         to_format(form),
         None if joint is None else to_bits(joint.significand),
         form.significand,
         FIXED,
         most,
-        one_scale=form.exponent_bits is not None and form.exponent_bits <= NARROW,
+        one_scale=keeps_one_scale(form),
     )
     left = found.left.reshape(*U.shape[:-2], r, b).mT
     if found.right is not None:
@@ -130,11 +175,16 @@ def _taken_up(U: np.ndarray, left: np.ndarray, factor: np.ndarray, w: np.ndarray
     return scaled + np.linalg.pinv(root * left, rcond=1e-6) @ (root * (U - left @ scaled))
 
 
+def keeps_one_scale(form: Format) -> bool:
+    """Whether its exponents are too few for columns to be brought to one size each."""
+    return isinstance(form, FloatFormat) and (form.exponent_bits or math.inf) <= NARROW
+
+
 def snapped(values: np.ndarray, form: Format) -> np.ndarray:
     """Every entry to the nearest number of the format, times `scale_of`."""
     scale = scale_of(values, form)
     if isinstance(form, ScaledInteger):
-        rounded = form.round(_parts(values), scale[:, None, None, :, None])
+        rounded = form.round(parts(values), scale[:, None, None, :, None])
         return (
             rounded[..., 0] + 1j * rounded[..., 1] if np.iscomplexobj(values) else rounded[..., 0]
         )
@@ -144,38 +194,24 @@ def snapped(values: np.ndarray, form: Format) -> np.ndarray:
 def scale_of(values: np.ndarray, form: Format) -> np.ndarray:
     """What a factor (a, b, c, d) is divided by to fit the format.
 
-    Of floats a power of two for all of it: the largest entry comes to the upper end of the range,
-    so that nothing overflows, and as little as can be underflows.  Of integers float32 scales
-    (a, d), one for each block.
+    Of floats a power of two for all of it, as near to one as the range allows: nothing overflows,
+    and as little as can be is below the normal numbers.  Of integers float32 scales (a, d), one
+    for each block.
     """
+    sizes = np.abs(parts(values))
     if isinstance(form, ScaledInteger):
-        return form.scale(np.abs(_parts(values)).max(axis=(1, 2, 4)))
-    largest = np.abs(_parts(values)).max()
+        return form.scale(sizes.max(axis=(1, 2, 4)))
+    largest = sizes.max()
     if largest == 0 or form.exponent_bits is None:
         return np.ones(())
-    exponent = int(np.frexp(largest)[1] - np.frexp(form.max)[1])
-    if np.ldexp(largest, -exponent) > form.max:
-        exponent += 1
-    return np.asarray(np.ldexp(1.0, exponent))
+    least = int(np.frexp(largest)[1] - np.frexp(form.max)[1])  # the largest fits from here on
+    if np.ldexp(largest, -least) > form.max:
+        least += 1
+    smallest = sizes.min(where=sizes > 0, initial=largest)
+    most = int(np.frexp(smallest)[1] - np.frexp(form.tiny)[1])  # the smallest is normal up to here
+    return np.asarray(np.ldexp(1.0, min(max(0, least), max(most, least))))
 
 
-def _parts(values: np.ndarray) -> np.ndarray:
+def parts(values: np.ndarray) -> np.ndarray:
     """Real and imaginary parts on a last axis."""
     return np.stack([values.real, values.imag] if np.iscomplexobj(values) else [values], axis=-1)
-
-
-def sweep_bound(found: Sequence[np.ndarray], formats: Sequence[Format]) -> float:
-    """Relative error of a sweep over a chain of rank one, at most; infinite with underflow.
-
-    `found` is what was rounded to: where no part of it is below the normal numbers of its format,
-    each step's error is at most ``u / (1 + u)`` of what is left of ``||A||``.
-    """
-    total = 0.0
-    for values, form in zip(found, formats, strict=True):
-        if isinstance(form, ScaledInteger):
-            return math.inf
-        if np.abs(_parts(values)).min() < form.tiny * scale_of(values, form):
-            return math.inf
-        unit = 2.0**-form.significand
-        total += (unit / (1 + unit)) ** 2
-    return math.sqrt(total) * (1 + 2.0**-40)

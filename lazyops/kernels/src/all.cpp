@@ -2,5 +2,7 @@
 #include "ks_matmat.cpp"
 #include "chain.cpp"
 #include "split.cpp"
+#include "filterbank.cpp"
 #include "limits.cpp"
 #include "pack.cpp"
+#include "grad.cpp"

@@ -1,0 +1,242 @@
+"""Stages on CPU tensors: the compiled kernels run on the memory that the tensors own."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.weak import WeakIdKeyDictionary
+
+from . import gradient
+from .plan import obstacle as plan_obstacle
+from .plan import one, plan, shape_class
+from .repack import Repacked, adjoint_of
+from .stage import Stage, result_dtype
+
+__all__ = ["Fixed", "gradients", "index_tensor", "is_turned", "obstacle", "product"]
+
+MOST = 64  # structures of products whose plans are kept, and plans kept for each
+PROBE = np.empty((1, 1))
+
+
+def obstacle() -> str | None:
+    """Why the compiled kernels cannot run here; None if they can."""
+    from . import plan_obstacle as asked
+
+    return asked([], PROBE)
+
+
+def is_turned(x: torch.Tensor) -> bool:
+    """Whether columns lie one after the other; the result then does too."""
+    return x.shape[1] > 1 and x.stride(0) == 1 and x.stride(1) != 1
+
+
+def view(t: torch.Tensor) -> np.ndarray:
+    """The memory of a tensor as an array (a copy only where torch has yet to conjugate it)."""
+    return t.detach().resolve_conj().resolve_neg().numpy()
+
+
+def tensor(y: np.ndarray, turned: bool) -> torch.Tensor:
+    """A tensor on the memory of a fresh array, in the order promised."""
+    return torch.from_numpy(np.asfortranarray(y) if turned else np.ascontiguousarray(y))
+
+
+# -- values that stay: packed once --------------------------------------------------------------
+
+VIEWS = WeakIdKeyDictionary()  # tensor -> (version, address, array): one array for A and A.H
+
+
+def kept_view(t: torch.Tensor) -> np.ndarray:
+    """The same array object for a tensor as long as its values stay: packed copies go by it."""
+    state = version(t), t.data_ptr()
+    known = VIEWS.get(t)
+    if known is None or known[0] != state:
+        known = VIEWS[t] = state, view(t)
+    return known[1]
+
+
+def version(t: torch.Tensor) -> int:
+    """A number that changes when the values do; tensors of inference mode have none."""
+    return -1 if t.is_inference() else t._version
+
+
+def index_tensor(index: Any) -> torch.Tensor:
+    if isinstance(index, torch.Tensor):
+        return index.cpu()
+    index = np.asarray(index)
+    return torch.from_numpy(index if index.flags.writeable else index.copy())
+
+
+class Fixed:
+    """A product of stages whose tensors require no gradient; its plans are its own."""
+
+    def __init__(self, stages: Sequence[Stage], values: Sequence[torch.Tensor], pack: bool):
+        self.stages, self.values, self.pack = stages, values, pack and factors(stages) > 1
+        self.state: list[int] = []
+        self.plans: dict[tuple, Callable[[np.ndarray], np.ndarray] | None] = {}
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor | None:
+        """The product, or None where `x` has no memory that can be read, or no plan takes it."""
+        state = [t._version for t in self.values]
+        if state != self.state:
+            self.plans, self.state = {}, state
+        try:
+            host = x.numpy()
+        except (RuntimeError, TypeError):  # to be conjugated, of torch.func, bfloat16
+            return None
+        columns = host.shape[1]
+        key = (host.dtype, *shape_class(columns, host.strides, host.itemsize))
+        if key not in self.plans:
+            self.plans[key] = self._plan(host)
+        known = self.plans[key]
+        return None if known is None else tensor(known(host), is_turned(x))
+
+    def _plan(self, host: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
+        stages = on_host(self.stages, kept_view)
+        if not self.pack:
+            return functools.partial(by_stages, stages)
+        return None if plan_obstacle(stages, host) is not None else plan(stages, host)
+
+
+def factors(stages: Sequence[Stage]) -> int:
+    return sum(s.pattern is not None for s in stages)
+
+
+def on_host(stages: Sequence[Stage], how: Callable[[Any], np.ndarray]) -> list[Stage]:
+    found = []
+    for s in stages:
+        if s.index is not None:
+            s = s._replace(index=how(s.index))
+        elif s.values is not None:
+            s = s._replace(values=how(s.values))
+        found.append(s)
+    return found
+
+
+# -- values that change: packed for every call --------------------------------------------------
+
+
+class Owned(Repacked):
+    """Plans, and the tensors whose values they hold at the moment."""
+
+    owners: Sequence[tuple[weakref.ref, int]] = ()
+
+    def hold(self, tensors: Sequence[torch.Tensor], trusting: bool) -> None:
+        """Pack these values.  `trusting`: unless they are there already, by their versions."""
+        now = [(t, version(t)) for t in tensors]
+        pairs = list(zip(now, self.owners, strict=False))
+        same = all(r() is t and v == w and v >= 0 for (t, v), (r, w) in pairs)
+        if trusting and same and len(now) == len(self.owners):
+            return
+        self.fill([view(t) for t in tensors])
+        self.owners = [(weakref.ref(t), v) for t, v in now]
+
+    def belongs_to(self, tensors: Sequence[torch.Tensor]) -> bool:
+        return len(self.owners) == len(tensors) and all(
+            r() is t for (r, _), t in zip(self.owners, tensors, strict=True)
+        )
+
+    @property
+    def is_free(self) -> bool:
+        return not self.owners or any(r() is None for r, _ in self.owners)
+
+
+POOL: dict[tuple, list[Owned]] = {}
+POOL_LOCK = threading.Lock()
+
+
+def owned(stages: Sequence[Stage], tensors: Sequence[torch.Tensor], dtype: str) -> Owned:
+    """Plans for these stages: those that hold these tensors, else free ones, else new ones."""
+    key = (
+        dtype,
+        *(
+            ("index", id(s.index)) if s.index is not None
+            else ("scale", s.scale) if s.scale is not None
+            else (s.values.shape, s.values.dtype, s.transpose, s.conj, s.pattern is None)
+            for s in stages
+        ),
+    )  # fmt: skip
+    with POOL_LOCK:
+        kept = POOL.setdefault(key, [])
+        found = next((o for o in kept if o.belongs_to(tensors)), None)
+        found = found or next((o for o in kept if o.is_free), None)
+        if found is None:
+            found = Owned(stages, dtype)
+            kept.append(found)
+            del kept[:-MOST]
+        while len(POOL) > MOST:
+            del POOL[next(iter(POOL))]
+    return found
+
+
+def product(stages_of: Callable, x, arrays, forms, scales) -> torch.Tensor:
+    """``lazyops::chain`` on the CPU."""
+    stages = stages_of(arrays, forms, scales)
+    host = view(x)
+    if factors(stages) < 2:
+        return tensor(by_stages(on_host(stages, view), host), is_turned(x))
+    values = [s.values for s in stages if s.values is not None]
+    stages = on_host(stages, lambda t: kept_view(t) if t.dtype == torch.int64 else view(t))
+    plans = owned(stages, values, host.dtype.name)
+    with plans.lock:
+        plans.hold(values, trusting=not any(t.requires_grad for t in values))
+        return tensor(plans.plan(host)(host), is_turned(x))
+
+
+def by_stages(stages: Sequence[Stage], x: np.ndarray) -> np.ndarray:
+    """One stage after the other, nothing packed; fresh."""
+    dtype = np.dtype(result_dtype(stages, x.dtype.name))
+    y = x.astype(dtype, copy=False)
+    for stage in reversed(stages):
+        y = one(stage, y, dtype)
+    return y.copy() if np.may_share_memory(x, y) else y
+
+
+def gradients(stages_of: Callable, g, x, arrays, forms, scales, wanted) -> list[torch.Tensor]:
+    """``lazyops::chain_grad`` on the CPU: x by the adjoint run, values from what meets there."""
+    stages = stages_of(arrays, forms, scales)
+    if not any(wanted[1:]):
+        return [of_x(stages, g, x)] if wanted[0] else []
+    host = on_host(stages, view)
+    g_host, x_host = view(g), view(x)
+    dtype = np.result_type(g_host, x_host)
+    dtype = np.result_type(dtype, *(s.values for s in host if s.values is not None))
+    pieces = gradient.pieces_of(host, list(wanted[1:]))
+    inputs = [x_host.astype(dtype, copy=False)]  # of the pieces, the one applied first in front
+    for piece in reversed(pieces[1:]):
+        inputs.append(
+            functools.reduce(lambda y, s: one(s, y, dtype), piece.stages[::-1], inputs[-1])
+        )
+    found, y = [], g_host.astype(dtype, copy=False)
+    for piece in pieces:
+        y, of_values = gradient.back(piece, y, inputs.pop())
+        found += of_values
+    tensors = [torch.from_numpy(f) for f in found]
+    if wanted[0]:
+        tensors.insert(0, tensor(_as_kind(y, x_host.dtype), is_turned(g)))
+    return tensors
+
+
+def of_x(stages: Sequence[Stage], g: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The adjoint run."""
+    host = view(g)
+    kind = view(x).dtype
+    if factors(stages) < 2:
+        y = by_stages(adjoint_of(on_host(stages, view)), host)
+        return tensor(_as_kind(y, kind), is_turned(g))
+    values = [s.values for s in stages if s.values is not None]
+    stages = on_host(stages, lambda t: kept_view(t) if t.dtype == torch.int64 else view(t))
+    plans = owned(stages, values, kind.name)
+    with plans.lock:
+        plans.hold(values, trusting=True)  # autograd has seen that they did not change
+        return tensor(_as_kind(plans.plan(host, adjoint=True)(host), kind), is_turned(g))
+
+
+def _as_kind(y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    y = y.real if dtype.kind != "c" else y
+    return y.astype(dtype, copy=False)

@@ -1,0 +1,44 @@
+"""Code that knows NumPy alone, on the arrays of other libraries on the CPU; with gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._array import Array, is_numpy, namespace_of, needs_grad, to_numpy
+
+if TYPE_CHECKING:
+    from .base import LinearOperator
+
+
+def through_host(op: LinearOperator, product: Callable, x: Array) -> Array:
+    """``product(x)``, which is ``op @ x`` for NumPy arrays, for an `x` that lives on the CPU.
+
+    A gradient goes back through ``op.H``.
+    """
+    if is_numpy(x):
+        return product(x)
+    if needs_grad(x):
+        return _differentiable(op, product, x)
+    return _brought_back(product(to_numpy(x)), x)
+
+
+def _brought_back(y: np.ndarray, x: Array) -> Array:
+    return namespace_of(x).asarray(np.ascontiguousarray(y), device=x.device)
+
+
+def _differentiable(op: LinearOperator, product: Callable, x: Array) -> Array:
+    import torch
+
+    class Applied(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return _brought_back(product(to_numpy(x.detach())), x)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            return op.H @ gradient  # by the door: differentiable in its turn
+
+    return Applied.apply(x)

@@ -1,0 +1,182 @@
+"""Fourier transforms of real signals: half of the spectrum is enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._array import (
+    Array,
+    array_namespace,
+    cast,
+    conj,
+    dtype_name,
+    has_complex_values,
+    is_numpy,
+    with_complex,
+)
+from .base import LinearOperator
+from .fourier import SWAPPED, by_parts, call, check_norm, complex_for_fft, down_columns, fft_of
+from .roots import column_on
+from .scalar import check_size
+
+# the dtypes of numbers made of two, by NumPy's letters; half precision has none
+PAIRED = {a: np.dtype(b) for a, b in (("f", "F"), ("d", "D"), ("g", "G"))}
+
+
+def check_real_size(n: int, what: str) -> int:
+    """The size of a transform of real signals; SciPy takes none of size 0 either."""
+    n = check_size(n, f"the size of {what}")
+    if n < 1:
+        raise ValueError(f"{what} takes a size from 1 on, got {n}")
+    return n
+
+
+@dataclass(eq=False, repr=False)
+class HalfFourier(LinearOperator):
+    """The rows 0 .. n//2 of ``Fourier(n, inverse, norm)``, or its transpose; see `lazyops.rfft`.
+
+    A real `x` takes the FFT of real numbers, half the work; a complex one the full FFT.
+    """
+
+    n: int
+    inverse: bool = False
+    norm: str = "backward"
+    transposed: bool = False
+    kind = "complex"
+    makes_new = True
+
+    def _check(self):
+        object.__setattr__(self, "n", check_real_size(self.n, "a real Fourier transform"))
+        object.__setattr__(self, "norm", check_norm(self.norm))
+
+    def _shape(self):
+        half = self.n // 2 + 1
+        return (self.n, half) if self.transposed else (half, self.n)
+
+    def _matmat(self, x):
+        if x.shape[1] == 0:
+            xp = array_namespace(x)
+            name = with_complex(dtype_name(x.dtype))
+            return xp.zeros((self.shape[0], 0), dtype=getattr(xp, name), device=x.device)
+        fft = fft_of(x)
+        full = fft.ifft if self.inverse else fft.fft
+        if self.transposed:  # the missing rows are zero
+            return down_columns(full, complex_for_fft(x), n=self.n, norm=self.norm)
+        if has_complex_values(x):
+            y = down_columns(full, x, norm=self.norm)[: self.n // 2 + 1, :]
+            return y if is_numpy(x) else y + 0  # of its own memory, not half of a larger one
+        if self.inverse:  # conj(F x) for a real x
+            return conj(down_columns(fft.rfft, x, norm=SWAPPED[self.norm]))
+        return down_columns(fft.rfft, x, norm=self.norm)
+
+    def _conj(self):
+        return HalfFourier(self.n, not self.inverse, SWAPPED[self.norm], self.transposed)
+
+    def _adjoint(self):
+        return HalfFourier(self.n, not self.inverse, SWAPPED[self.norm], not self.transposed)
+
+    def _flops(self):
+        return 5 * self.n * max(self.n - 1, 1).bit_length() // 2
+
+    def _label(self):
+        norm = SWAPPED[self.norm] if self.inverse else self.norm
+        text = call("rfft", self.n, norm)
+        if self.inverse:
+            return f"{text}.H" if self.transposed else f"conj({text})"
+        return f"{text}.T" if self.transposed else text
+
+
+@dataclass(eq=False, repr=False)
+class RealFourier(LinearOperator):
+    """The real matrix of `scipy.fft.rfft` or `irfft` on pairs (re, im), or its transpose.
+
+    Both are ``C = diag(weights) [cos; -sin]`` up to a factor: ``rfft`` has weights 1, the transpose
+    of ``irfft`` weights 2 but at the frequencies 0 and n/2, which stand for themselves alone.
+    """
+
+    n: int
+    inverse: bool = False
+    norm: str = "backward"
+    transposed: bool = False
+    kind = "float"
+    makes_new = True
+
+    def _check(self):
+        object.__setattr__(self, "n", check_real_size(self.n, "a real Fourier transform"))
+        object.__setattr__(self, "norm", check_norm(self.norm))
+
+    def _shape(self):
+        pairs = 2 * (self.n // 2 + 1)
+        return (self.n, pairs) if self.inverse != self.transposed else (pairs, self.n)
+
+    def _matmat(self, x):
+        if x.shape[1] == 0:
+            xp = array_namespace(x)
+            return xp.zeros((self.shape[0], 0), dtype=x.dtype, device=x.device)
+        if has_complex_values(x):
+            return by_parts(self._matmat, x)
+        norm, fft = SWAPPED[self.norm] if self.transposed else self.norm, fft_of(x)
+        if self.inverse != self.transposed:
+            z = from_pairs(x)
+            if self.transposed:
+                z = self._weighted(z, 0.5)
+            return down_columns(fft.irfft, z, n=self.n, norm=norm)
+        z = down_columns(fft.rfft, x, norm=norm)
+        return to_pairs(self._weighted(z, 2.0) if self.transposed else z)
+
+    def _weighted(self, z: Array, weight: float) -> Array:
+        """The frequencies strictly between 0 and n/2, times `weight`."""
+        last = (self.n + 1) // 2
+        if is_numpy(z):
+            z = z.copy(order="K")
+            z[1:last] *= weight
+            return z
+        weights = np.ones(z.shape[0])
+        weights[1:last] = weight
+        return z * column_on(z, weights, dtype_name(z.dtype), self._cache, weight)
+
+    def _adjoint(self):
+        return RealFourier(self.n, self.inverse, self.norm, not self.transposed)
+
+    def _conj(self):
+        return self
+
+    def _flops(self):
+        return 5 * self.n * max(self.n - 1, 1).bit_length() // 2
+
+    def _label(self):
+        if self.inverse:
+            text = call("irfft", self.n, self.norm)
+        else:
+            text = call("rfft", self.n, self.norm, pairs=True)
+        return f"{text}.T" if self.transposed else text
+
+
+def to_pairs(z: Array) -> Array:
+    """(m, k) complex to (2 m, k) real: each entry as real part, imaginary part."""
+    m, k = z.shape
+    if not is_numpy(z):
+        xp = array_namespace(z)
+        return xp.reshape(xp.stack([xp.real(z), xp.imag(z)], axis=1), (2 * m, k))
+    if z.flags.f_contiguous:
+        return z.T.view(z.real.dtype).T
+    y = np.empty((2 * m, k), z.real.dtype)
+    y[0::2], y[1::2] = z.real, z.imag
+    return y
+
+
+def from_pairs(x: Array) -> Array:
+    """The other way round: (2 m, k) real to (m, k) complex."""
+    if not is_numpy(x):
+        name = with_complex(dtype_name(x.dtype))
+        return cast(x[0::2, :], name) + 1j * cast(x[1::2, :], name)
+    if x.dtype.char not in PAIRED:
+        x = x.astype(np.float32)
+    wide = PAIRED[x.dtype.char]
+    if x.flags.f_contiguous:
+        return x.T.view(wide).T
+    z = np.empty((x.shape[0] // 2, x.shape[1]), wide)
+    z.real, z.imag = x[0::2], x[1::2]
+    return z
