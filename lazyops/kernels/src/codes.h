@@ -169,7 +169,7 @@ struct Values {
   template <int COUNT>
   INLINE void ask(I from) const {
     if (coding) {
-      const char* q = p + from * P * L * coding->bits / 8 + 4096;
+      const char* q = p + from * P * L * coding->bits / 8 + 8192;
       for (I k = 0; k < COUNT * P * L * coding->bits / 8; k += 64) __builtin_prefetch(q + k, 0, 0);
     } else {
       const T* q = reinterpret_cast<const T*>(p) + (from + 64) * (P * L);
