@@ -358,3 +358,12 @@ def test_forged_files_are_refused(old, new, match, tmp_path):
     path.write_bytes(raw.replace(old, new))
     with pytest.raises(ValueError, match=match):
         lo.load(path)
+
+
+@pytest.mark.parametrize("form", ["e4m3", "e2m1", "e3m2", "bf16"])
+def test_entries_are_values_whatever_their_bits(form):
+    """A code below a byte, or the pair of a complex number, counts as one number."""
+    for A in (lo.butterfly.hadamard(64), lo.butterfly.dft(60)):
+        Q = lo.quantize(A, form, method="nearest").operator
+        factors = [f for f in A.factors if isinstance(f, lo.KroneckerSparse)]
+        assert Q.info().entries == sum(f.pattern.entries for f in factors)

@@ -90,12 +90,18 @@ def info(op: LinearOperator) -> Info:
 
 def entries(op: LinearOperator) -> int:
     """Numbers held by the expression, each array once."""
-    return sum(_size(a) for a in _held(op, indices=False))
+    found: dict[int, int] = {}
+
+    def visit(node, below):
+        found.update((id(a), node._numbers(f.name, a)) for f, a in node._arrays() if not f.metadata)
+
+    fold(op, visit)
+    return sum(found.values())
 
 
 def count_entries(leaf: LinearOperator) -> int:
     """Numbers held by one leaf."""
-    return sum(_size(a) for f, a in leaf._arrays() if not f.metadata)
+    return sum(leaf._numbers(f.name, a) for f, a in leaf._arrays() if not f.metadata)
 
 
 def held_bytes(op: LinearOperator, indices: bool) -> int:
@@ -122,13 +128,6 @@ def _held(op: LinearOperator, indices: bool) -> list:
 
     fold(op, visit)
     return list(found.values())
-
-
-def _size(a) -> int:
-    size = 1
-    for length in a.shape:
-        size *= int(length)
-    return size
 
 
 def _flops(op: LinearOperator, below: tuple[int, ...]) -> int:

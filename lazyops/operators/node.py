@@ -81,6 +81,10 @@ class Node(scipy.sparse.linalg.LinearOperator):
         it needs no transposed copy (optional): how factors of `kron` run."""
         return None
 
+    def _numbers(self, name: str, array: Array) -> int:
+        """How many numbers the array of a field holds, codes of several bits counted as one."""
+        return math.prod(map(int, array.shape))
+
     def _stage(self) -> Stage | None:
         """The arrays by which kernels run a factor in one pass with its neighbours (optional)."""
         return None

@@ -147,6 +147,10 @@ class QuantizedKroneckerSparse(LinearOperator):
         values = self.held.decoded(precision)
         return KroneckerSparse(values, self.transposed, self.conjugated, copy=False)
 
+    def _numbers(self, name, array):
+        """A code, or the pair of a complex number, is one; streams of bits tell nothing."""
+        return self.stored.entries if name == "codes" else super()._numbers(name, array)
+
     def _shape(self):
         return self.pattern.shape
 
