@@ -25,6 +25,25 @@ def through_host(op: LinearOperator, product: Callable, x: Array) -> Array:
     return _brought_back(product(to_numpy(x)), x)
 
 
+def readable(x: Array) -> bool:
+    """Whether `x` is a tensor of torch whose memory NumPy can read, with nobody but autograd
+    listening: no tracer, no ``torch.func``, no tangent."""
+    if not hasattr(x, "untyped_storage"):
+        return False
+    import torch
+    from torch.autograd import forward_ad
+
+    if type(x) not in (torch.Tensor, torch.nn.Parameter) or torch.compiler.is_compiling():
+        return False
+    if forward_ad.unpack_dual(x).tangent is not None:
+        return False
+    try:
+        x.detach().numpy()
+    except (RuntimeError, TypeError):  # to be conjugated, of torch.func, elsewhere, bfloat16
+        return False
+    return True
+
+
 def _brought_back(y: np.ndarray, x: Array) -> Array:
     return namespace_of(x).asarray(np.ascontiguousarray(y), device=x.device)
 
