@@ -259,6 +259,7 @@ def test_gradients_flow_through_torch():
         assert torch.autograd.gradgradcheck(lambda t, A=A: A @ t, (x,), fast_mode=True)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own
 @pytest.mark.parametrize("columns", [1, 3])
 def test_torch_runs_the_same_by_the_compiled_kernel_and_by_its_own_operations(columns):
     """The code of all libraries, as a GPU runs it: values, derivatives, maps over batches."""
