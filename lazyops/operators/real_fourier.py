@@ -122,7 +122,7 @@ class RealFourier(LinearOperator):
             z = from_pairs(x)
             if self.transposed:
                 z = self._weighted(z, 0.5)
-            if is_numpy(z):  # SciPy writes columns in one piece faster than pieces of them
+            if is_numpy(x) and x.flags.f_contiguous:
                 return fft.irfft(z.T, n=self.n, axis=-1, norm=norm).T
             return fft.irfft(z, n=self.n, axis=0, norm=norm)
         # column by column: pairs of such a result are the numbers where they lie
@@ -169,7 +169,7 @@ def to_pairs(z: Array) -> Array:
 
 
 def from_pairs(x: Array) -> Array:
-    """The other way round: (2 m, k) real to (m, k) complex, with NumPy in Fortran order."""
+    """The other way round: (2 m, k) real to (m, k) complex; in Fortran order a view."""
     if not is_numpy(x):
         name = with_complex(dtype_name(x.dtype))
         return cast(x[0::2, :], name) + 1j * cast(x[1::2, :], name)
