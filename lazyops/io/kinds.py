@@ -307,7 +307,8 @@ KINDS = {
     ),
     "Hadamard": Kind(Hadamard, {"n": size, "norm": norm}),
     "HalfFourier": Kind(
-        HalfFourier, {"n": size, "inverse": flag, "norm": norm, "transposed": flag}
+        HalfFourier,
+        {"n": size, "inverse": flag, "norm": norm, "transposed": flag, "doubled": flag},
     ),
     "Hartley": Kind(Hartley, {"n": size, "norm": norm}),
     "HStack": Kind(HStack, {"blocks": operators}, one_size(0)),

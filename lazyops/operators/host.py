@@ -58,6 +58,7 @@ def _differentiable(op: LinearOperator, product: Callable, x: Array) -> Array:
 
         @staticmethod
         def backward(ctx: Any, gradient: Any) -> Any:
-            return op.H @ gradient  # by the door: differentiable in its turn
+            back = op.H @ gradient  # by the door: differentiable in its turn
+            return back if x.is_complex() or not back.is_complex() else back.real
 
     return Applied.apply(x)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._array import dtype_name
+from .._array import NUMPY, dtype_name
 from .base import LinearOperator
+from .host import readable, through_host
 from .law import Law
 
 
@@ -38,6 +39,8 @@ class Weak(LinearOperator):
 
     def _steps(self, x):
         name = self._law.result(dtype_name(x.dtype))
+        if self.operator._places <= {NUMPY} and readable(x):
+            return through_host(self, self.operator.astype(name)._matmat, x)
         y = yield self.operator.to(like=x, dtype=name), x
         return y
 
