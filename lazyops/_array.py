@@ -15,7 +15,6 @@ Array = Any  # an array of any library that follows the array API standard
 __all__ = [
     "CPU_LIBRARIES",
     "LOW_BITS",
-    "NUMPY",
     "Array",
     "Place",
     "array_namespace",
