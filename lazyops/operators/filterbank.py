@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -206,7 +206,8 @@ def _middle(xp, step: Step, arrays: Sequence[Array], take: Take, rows: slice) ->
     A window is a block of the input and the start of the next.  Both are views: no window is
     copied, and only the last rows of a block meet the start of the next.
     """
-    y, at, p, q = None, 0, arrays[0].shape[0], arrays[0].shape[2]
+    y: Any = None
+    at, p, q = 0, arrays[0].shape[0], arrays[0].shape[2]
     for s, x in zip(step.ins, arrays, strict=True):
         here = _times(xp, take, rows, at, _blocks(xp, s, step.blocks, x, s.start, s.step))
         if y is None:
