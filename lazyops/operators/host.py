@@ -14,15 +14,32 @@ if TYPE_CHECKING:
 
 
 def through_host(op: LinearOperator, product: Callable, x: Array) -> Array:
-    """``product(x)``, which is ``op @ x`` for NumPy arrays, for an `x` that lives on the CPU.
+    """``product(x)``, which is ``op @ x`` for NumPy arrays, for an `x` that lives on the CPU."""
+    if is_numpy(x):
+        return product(x)
+    return differentiable(op, lambda t: _brought_back(product(to_numpy(t)), t), x)
+
+
+def differentiable(op: LinearOperator, product: Callable, x: Array) -> Array:
+    """``product(x)``, which is ``op @ x`` by code that autograd does not see.
 
     A gradient goes back through ``op.H``.
     """
-    if is_numpy(x):
+    if not needs_grad(x):
         return product(x)
-    if needs_grad(x):
-        return _differentiable(op, product, x)
-    return _brought_back(product(to_numpy(x)), x)
+    import torch
+
+    class Applied(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return product(x.detach())
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            back = op.H @ gradient  # by the door: differentiable in its turn
+            return back if x.is_complex() or not back.is_complex() else back.real
+
+    return Applied.apply(x)
 
 
 def readable(x: Array) -> bool:
@@ -46,19 +63,3 @@ def readable(x: Array) -> bool:
 
 def _brought_back(y: np.ndarray, x: Array) -> Array:
     return namespace_of(x).asarray(np.ascontiguousarray(y), device=x.device)
-
-
-def _differentiable(op: LinearOperator, product: Callable, x: Array) -> Array:
-    import torch
-
-    class Applied(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
-            return _brought_back(product(to_numpy(x.detach())), x)
-
-        @staticmethod
-        def backward(ctx: Any, gradient: Any) -> Any:
-            back = op.H @ gradient  # by the door: differentiable in its turn
-            return back if x.is_complex() or not back.is_complex() else back.real
-
-    return Applied.apply(x)
