@@ -104,8 +104,8 @@ def filters(quick: bool) -> None:
             best = min(t["fft"], t["image"])
             row(
                 f"convolution of {shape} with {m} taps an axis",
-                f"{t['ours'] / best:.2f} of the faster of fftconvolve, {t['fft'] * 1e6:.0f} us, and "
-                f"ndimage, {t['image'] * 1e6:.0f} us",
+                f"{t['ours'] / best:.2f} of the faster of fftconvolve, {t['fft'] * 1e6:.0f} us, "
+                f"and ndimage, {t['image'] * 1e6:.0f} us",
                 "<= 1",
                 t["ours"] <= best,
             )
