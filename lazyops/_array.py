@@ -298,9 +298,10 @@ def _import(xp: Any, host: np.ndarray, device: Any) -> Array:
 
 
 def nbytes(x: Array) -> int:
-    """Bytes of the numbers of `x`."""
+    """Bytes of the numbers of `x`; what a stride of 0 repeats counts once."""
     if is_numpy(x):
-        return x.nbytes
+        once = [n for n, step in zip(x.shape, x.strides, strict=True) if step]
+        return math.prod(once) * x.itemsize
     return math.prod(x.shape) * _itemsize(dtype_name(x.dtype))
 
 
