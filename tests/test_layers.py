@@ -20,7 +20,7 @@ LAYERS = {  # each may import those on lower levels, and itself
     "rewrite": 3,
     "butterfly": 4,
     "transforms": 5,
-    **dict.fromkeys(["io", "solve", "torch", "dask", "testing"], 6),
+    **dict.fromkeys(["io", "solve", "torch", "dask", "testing", "tuning"], 6),
     **dict.fromkeys(["bench", "commands", "demo"], 7),
     "__main__": 8,
 }

@@ -1,0 +1,179 @@
+"""A product of stages on a device: plans made when they are needed, and measured on request."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from ..._array import Array, cast, dtype_name, needs_grad, place
+from ..stage import Stage, result_dtype
+from . import machine as _machine
+from . import table
+from .cost import FREE, Bias
+from .plan import DevicePlan, make_plan
+from .plan import obstacle as _obstacle
+from .text import ITEMSIZE
+
+ALIGNED = 16
+CANDIDATES = (  # what `tune` measures besides what the model takes
+    Bias(dense=False),
+    Bias(matmul=False),
+    Bias(radix=2),
+    Bias(radix=4),
+    Bias(radix=8),
+    Bias(radix=16),
+    Bias(tile=32 << 10),
+    Bias(tile=64 << 10),
+    Bias(tile=112 << 10),
+    Bias(runs=False),
+)
+
+
+def stages_obstacle(stages: Sequence[Stage], x: Array) -> str | None:
+    """Why a product is not run by kernels of a device; None if it is."""
+    if (number := _machine.device_of(x)) is None:
+        return "it takes CuPy arrays and torch tensors on a CUDA device"
+    if (why := _machine.missing()) is not None:
+        return why
+    arrays = [a for s in stages if (a := s.held) is not None]
+    if any(_machine.device_of(a) != number for a in arrays):
+        return "values and x are not on one device"
+    if any(map(needs_grad, (x, *arrays))):
+        return "gradients are recorded: by the array API"
+    if 0 in x.shape:
+        return "there is nothing to multiply"
+    return _obstacle(stages, result_dtype(stages, dtype_name(x.dtype)))
+
+
+def plan(stages: Sequence[Stage], x: Array, bias: Bias | None = None) -> DevicePlan:
+    """The plan for arrays like `x`: its dtype, width, order and alignment.
+
+    Without a `bias`, by the table of what `lo.tune` measured, and else by the model.
+    """
+    number = _machine.device_of(x)
+    assert number is not None
+    here = _machine.machine(number, place(x).library)
+    if bias is None:
+        bias = table.lookup(key_of(stages, x)) or FREE
+    made = plan_on(here, stages, x, bias)
+    here.settle()
+    return made
+
+
+def plan_on(here: Any, stages: Sequence[Stage], x: Array, bias: Bias = FREE) -> DevicePlan:
+    """The plan of a machine for arrays like `x`."""
+    name = result_dtype(stages, dtype_name(x.dtype))
+    fortran = in_fortran_order(x)
+    rows, columns = x.shape
+    return make_plan(stages, rows, columns, name, not fortran, aligned(x, name), here, bias=bias)
+
+
+def key_of(stages: Sequence[Stage], x: Array) -> str:
+    """The key of the table for arrays like `x`."""
+    number, library = _machine.device_of(x), place(x).library
+    assert number is not None
+    device = _machine.machine(number, library).device.name
+    name = result_dtype(stages, dtype_name(x.dtype))
+    return table.key_of(stages, device, library, name, x.shape[1], in_fortran_order(x))
+
+
+def in_fortran_order(x: Array) -> bool:
+    """Whether rows lie side by side and columns do not."""
+    strides = x.stride() if hasattr(x, "stride") else x.strides
+    return bool(x.shape[1] > 1 and strides[0] < strides[1])
+
+
+def aligned(x: Array, name: str) -> int:
+    """Bytes that every row, or column in Fortran order, of an array like `x` is aligned to."""
+    side = x.shape[0] if in_fortran_order(x) else x.shape[1]
+    found = ALIGNED
+    while found > 1 and side * ITEMSIZE[name] % found:
+        found //= 2
+    return found
+
+
+class Measured(NamedTuple):
+    """A plan that was timed."""
+
+    seconds: float
+    bias: Bias
+    plan: str
+
+
+class DeviceChain:
+    """A product of stages on one device, with its plans by dtype, width, order and alignment."""
+
+    def __init__(self, stages: Sequence[Stage]):
+        self.stages = tuple(stages)
+        self._plans: dict[tuple, DevicePlan] = {}
+        self._state: list[int] = []
+
+    def __call__(self, x: Array) -> Array | None:
+        """The product; None where the kernels do not take this `x`."""
+        found = self.plan_for(x)
+        return None if found is None else found(ready(x, found))
+
+    def plan_for(self, x: Array) -> DevicePlan | None:
+        """The plan for arrays like `x`; None where the kernels do not take them."""
+        if needs_grad(x):
+            return None
+        state = [version(a) for s in self.stages if (a := s.held) is not None]
+        if state != self._state:  # merged and packed copies are of values that changed since
+            self._plans, self._state = {}, state
+        key = self._key(x)
+        found = self._plans.get(key)
+        if found is None:
+            if stages_obstacle(self.stages, x) is not None:
+                return None
+            found = self._plans.setdefault(key, plan(self.stages, x))
+        return found
+
+    def _key(self, x: Array) -> tuple:
+        name = dtype_name(x.dtype)
+        return _machine.device_of(x), name, x.shape[1], in_fortran_order(x), aligned(x, name)
+
+    def measure(self, x: Array, until: float, clock: Callable[[], float]) -> Iterator[Measured]:
+        """Plans for arrays like `x`, each timed; the model's first, then while `clock` allows."""
+        found: dict[str, Measured] = {}
+        for bias in (FREE, *CANDIDATES):  # one at a time: each has copies of the values
+            made = plan(self.stages, x, bias)
+            found.setdefault(str(made), Measured(made.seconds, bias, str(made)))
+        first, *others = found.values()
+        for candidate in (first, *sorted(others, key=lambda c: c.seconds)):
+            made = plan(self.stages, x, candidate.bias)
+            call = functools.partial(made, ready(x, made))
+            yield candidate._replace(seconds=made.machine.seconds(call, until, clock))
+            if clock() >= until:
+                return
+
+    def use(self, x: Array, best: Measured) -> str:
+        """Take this plan for arrays like `x` from now on; the key it stands under."""
+        key = key_of(self.stages, x)
+        table.remember(key, best.bias)
+        self._plans.pop(self._key(x), None)
+        return key
+
+
+def version(array: Array) -> int:
+    """A number that changes with the values of a tensor; CuPy arrays and inference have none."""
+    if not hasattr(array, "is_inference") or array.is_inference():
+        return -1
+    return array._version
+
+
+def ready(x: Array, plan: DevicePlan) -> Array:
+    """`x` as the kernels of a plan read it: of its dtype, in one piece, aligned."""
+    x = cast(x, plan.dtype)
+    if plan.fortran:
+        return ready_rows(x.T).T
+    return ready_rows(x)
+
+
+def ready_rows(x: Array) -> Array:
+    if hasattr(x, "contiguous"):
+        x = x.contiguous()
+        return x if x.data_ptr() % ALIGNED == 0 else x.clone()
+    if not x.flags.c_contiguous or x.data.ptr % ALIGNED:
+        x = x.copy(order="C")
+    return x
