@@ -270,7 +270,7 @@ def test_mutants_of_the_text_are_caught(mutant):
     assert changed, "the text has no such line any more"
 
 
-KERNELS = Bias(dense=False, matmul=False)  # what the emulator is for
+KERNELS = Bias(dense=0, matmul=False)  # what the emulator is for
 
 
 def plan_of(A, x, machine, frozen=False, bias=KERNELS):

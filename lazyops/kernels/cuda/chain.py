@@ -17,16 +17,13 @@ from .text import ITEMSIZE
 
 ALIGNED = 16
 CANDIDATES = (  # what `tune` measures besides what the model takes
-    Bias(dense=False),
-    Bias(matmul=False),
-    Bias(radix=2),
-    Bias(radix=4),
-    Bias(radix=8),
-    Bias(radix=16),
-    Bias(tile=32 << 10),
-    Bias(tile=64 << 10),
-    Bias(tile=112 << 10),
-    Bias(runs=False),
+    Bias(dense=2),
+    Bias(dense=0),
+    Bias(dense=0, matmul=False),
+    *(Bias(dense=0, radix=radix) for radix in (2, 4, 8, 16)),
+    *(Bias(dense=0, tile=kilobytes << 10) for kilobytes in (32, 64, 112)),
+    Bias(dense=0, runs=False),
+    Bias(dense=0, runs=False, radix=16),
 )
 
 

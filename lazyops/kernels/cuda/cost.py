@@ -63,14 +63,15 @@ class Bias(NamedTuple):
     radix : up to which neighbours are merged, 0 for what suits the dtype
     tile : bytes of shared memory that the tile of a run may have, 0 for all there are
     runs : whether factors are fused to runs
-    matmul, dense : whether large blocks, and a small product as a whole, go to matmul
+    matmul : whether large blocks go to matmul
+    dense : whether a small product becomes one matrix: 0 never, 1 where that is faster, 2 always
     """
 
     radix: int = 0
     tile: int = 0
     runs: bool = True
     matmul: bool = True
-    dense: bool = True
+    dense: int = 1
 
 
 FREE = Bias()
@@ -174,7 +175,7 @@ def choices(run: Sequence[Pattern], fixed: frozenset[int], case: Case, gathered:
             if bias.matmul and not gathered and (calls := calls_of(merged[0], case)):
                 seconds, bound = by_matmul(merged[0], case, calls)
                 yield Choice(seconds, merged, counts, 0, 0, bound, "matmul")
-        if len(run) > 1 and bias.runs:
+        if len(run) > 1 and bias.runs and max(max(p.b, p.c) for p in merged) <= SMALL:
             fused = one_run(merged, case)
             if fused is not None:
                 seconds, tile_n, tile_k, bound = fused

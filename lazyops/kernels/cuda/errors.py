@@ -25,8 +25,8 @@ def explained(error: Exception, number: int, what: str) -> Exception | None:
         )
     if kinds.intersection(COMPILER) or "libnvrtc" in said:
         return RuntimeError(
-            f"NVRTC does not compile {what} for cuda:{number}: install CuPy with the CUDA libraries "
-            "that it was built for (pip install 'cupy-cuda12x[ctk]'), or set "
+            f"NVRTC does not compile {what} for cuda:{number}: install CuPy with the libraries of "
+            "CUDA that it was built for (pip install 'cupy-cuda12x[ctk]'), or set "
             f"LAZYOPS_KERNEL=reference to multiply without kernels: {said}"
         )
     if kinds.intersection(DRIVER):

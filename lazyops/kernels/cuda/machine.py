@@ -41,8 +41,8 @@ def _missing() -> str | None:
         )
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return (
-            "the CUDA driver is missing or too old: update it (nvidia-smi shows it), or install the "
-            f"CuPy that was built for it: {error}"
+            "the CUDA driver is missing or too old: update it (nvidia-smi shows it), or install "
+            f"the CuPy that was built for it: {error}"
         )
     if there // 1000 < needed // 1000:
         return (

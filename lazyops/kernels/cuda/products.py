@@ -13,7 +13,6 @@ from ...pattern import Pattern
 from ..reference import ks_matmat
 from .cost import Case, by_dense
 from .launches import Held
-from .text import ITEMSIZE
 
 DENSE = {2: 512}  # rows and columns up to which a product may become one matrix, by itemsize ...
 DENSE_ELSE = 128  # ... beyond, no dtype gains at any width by the roofline of an H200
@@ -55,8 +54,9 @@ def grouped(x: Any, a: int, c: int, d: int) -> Any:
 
 def dense_is_faster(seconds: float, shape: tuple[int, int], case: Case) -> bool:
     """Whether one matrix costs less than the kernels of a plan, and is small."""
-    most = DENSE.get(ITEMSIZE[case.dtype], DENSE_ELSE)
-    return case.bias.dense and max(shape) <= most and by_dense(shape, case)[0] < seconds
+    if not case.bias.dense or max(shape) > DENSE.get(case.item, DENSE_ELSE):
+        return False
+    return case.bias.dense > 1 or by_dense(shape, case)[0] < seconds
 
 
 def dense_of(segments: Sequence[Any], rows: int, dtype: str, machine: Any) -> Any:
