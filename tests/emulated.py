@@ -50,7 +50,7 @@ def bits_of(array) -> bytes:
     if hasattr(array, "data_ptr"):
         import torch
 
-        return array.mT.contiguous().view(torch.uint8).numpy().tobytes()
+        return array.flatten().contiguous().view(torch.uint8).numpy().tobytes()
     return array.tobytes()
 
 

@@ -176,10 +176,9 @@ def test_kernels_run_on_the_stream_of_the_library(cupy, monkeypatch):
 
 
 def test_a_new_plan_waits_for_its_copies(cupy, monkeypatch):
-    """Merged and packed values are there before another stream reads them; later calls never wait."""
-    monkeypatch.setattr(
-        torch.cuda, "current_stream", lambda n: types.SimpleNamespace(cuda_stream=9)
-    )
+    """Packed values are there when another stream reads them; later calls do not wait."""
+    here = types.SimpleNamespace(cuda_stream=9)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda number: here)
     monkeypatch.setattr(module, "device_of", lambda x: 0)
     monkeypatch.setattr(
         module.CudaMachine, "array", lambda self, values: torch.from_numpy(np.array(values))

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..._array import Array
+from ..._array import Array, array_namespace, dtype_name, place
 from ...pattern import Pattern
 from ..reference import check_sizes
 from ..stage import Stage
 from . import machine as _machine
-from .chain import DeviceChain, plan, plan_on, ready, stages_obstacle
+from .chain import DeviceChain, adjoint_of, by_stages, plan, plan_on, ready, stages_obstacle
 from .cost import DEVICES
 from .machine import Paper
 from .plan import DevicePlan
@@ -23,11 +23,13 @@ __all__ = [
     "DeviceChain",
     "DevicePlan",
     "device_of",
+    "gradients",
     "ks_matmat",
     "missing",
     "obstacle",
     "paper_plan",
     "plan",
+    "product",
     "stages_obstacle",
 ]
 
@@ -47,6 +49,31 @@ def paper_plan(stages: Sequence[Stage], x: Array, device: str) -> DevicePlan:
     if device not in DEVICES:
         raise ValueError(f"no constants of a {device!r} are known: {', '.join(DEVICES)}")
     return plan_on(Paper(DEVICES[device]), stages, x)
+
+
+def product(stages: Sequence[Stage], x: Array) -> Array:
+    """``stages[0] @ stages[1] @ ... @ x`` with values read where they are: they may change."""
+    number = device_of(x)
+    if number is None or stages_obstacle(stages, x) is not None:
+        return by_stages(stages, x)
+    made = plan_on(_machine.machine(number, place(x).library), stages, x, frozen=True)
+    return made(ready(x, made))
+
+
+def gradients(stages: Sequence[Stage], g: Array, x: Array, wanted: Sequence[bool]) -> list[Array]:
+    """Those wanted of the gradients of x and of each stage that holds an array, for `g` of y."""
+    from . import backward
+
+    number = device_of(x)
+    assert number is not None
+    if 0 in x.shape:
+        held = [x, *(s.held for s in stages if s.held is not None or s.index is not None)]
+        return [array_namespace(x).zeros_like(a) for a, w in zip(held, wanted, strict=True) if w]
+    if any(wanted[1:]):
+        here = _machine.machine(number, place(x).library)
+        return backward.gradients(stages, g, x, wanted, here)
+    gx = product(adjoint_of(stages), g)
+    return [backward.as_kind(gx, dtype_name(x.dtype))] if wanted[0] else []
 
 
 def obstacle(values: Array, x: Array) -> str | None:

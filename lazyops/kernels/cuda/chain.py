@@ -6,13 +6,17 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..._array import Array, cast, dtype_name, needs_grad, place
+import numpy as np
+
+from ..._array import Array, cast, conj, dtype_name, is_complex_name, needs_grad, place
+from ..reference import ks_matmat
 from ..stage import Stage, result_dtype
 from . import machine as _machine
 from . import table
 from .cost import FREE, Bias
-from .plan import DevicePlan, make_plan
+from .plan import DevicePlan, inverse, make_plan
 from .plan import obstacle as _obstacle
+from .segments import resolved
 from .text import ITEMSIZE
 
 ALIGNED = 16
@@ -36,11 +40,20 @@ def stages_obstacle(stages: Sequence[Stage], x: Array) -> str | None:
     arrays = [a for s in stages if (a := s.held) is not None]
     if any(_machine.device_of(a) != number for a in arrays):
         return "values and x are not on one device"
-    if any(map(needs_grad, (x, *arrays))):
-        return "gradients are recorded: by the array API"
+    if any(map(is_recorded, (x, *arrays))):
+        return "gradients are recorded"
     if 0 in x.shape:
         return "there is nothing to multiply"
     return _obstacle(stages, result_dtype(stages, dtype_name(x.dtype)))
+
+
+def is_recorded(x: Array) -> bool:
+    """Whether a gradient flows through `x`, and somebody listens."""
+    if not needs_grad(x):
+        return False
+    import torch
+
+    return torch.is_grad_enabled()
 
 
 def plan(stages: Sequence[Stage], x: Array, bias: Bias | None = None) -> DevicePlan:
@@ -58,12 +71,16 @@ def plan(stages: Sequence[Stage], x: Array, bias: Bias | None = None) -> DeviceP
     return made
 
 
-def plan_on(here: Any, stages: Sequence[Stage], x: Array, bias: Bias = FREE) -> DevicePlan:
+def plan_on(
+    here: Any, stages: Sequence[Stage], x: Array, bias: Bias = FREE, frozen: bool = False
+) -> DevicePlan:
     """The plan of a machine for arrays like `x`."""
     name = result_dtype(stages, dtype_name(x.dtype))
     fortran = in_fortran_order(x)
     rows, columns = x.shape
-    return make_plan(stages, rows, columns, name, not fortran, aligned(x, name), here, bias=bias)
+    return make_plan(
+        stages, rows, columns, name, not fortran, aligned(x, name), here, bias=bias, frozen=frozen
+    )
 
 
 def key_of(stages: Sequence[Stage], x: Array) -> str:
@@ -105,16 +122,22 @@ class DeviceChain:
         self.stages = tuple(stages)
         self._plans: dict[tuple, DevicePlan] = {}
         self._state: list[int] = []
+        self._chain: Any = None  # of torch_ops
+        self._adjoint: DeviceChain | None = None
 
     def __call__(self, x: Array) -> Array | None:
         """The product; None where the kernels do not take this `x`."""
+        if hasattr(x, "data_ptr") and (recorder := self._recorder(x)) is not None:
+            if 0 in x.shape:
+                return None
+            from .autograd import OfX, of_x_alone
+
+            return OfX.apply(self, x) if of_x_alone(self, x) else recorder.record(x)
         found = self.plan_for(x)
         return None if found is None else found(ready(x, found))
 
     def plan_for(self, x: Array) -> DevicePlan | None:
         """The plan for arrays like `x`; None where the kernels do not take them."""
-        if needs_grad(x):
-            return None
         state = [version(a) for s in self.stages if (a := s.held) is not None]
         if state != self._state:  # merged and packed copies are of values that changed since
             self._plans, self._state = {}, state
@@ -125,6 +148,23 @@ class DeviceChain:
                 return None
             found = self._plans.setdefault(key, plan(self.stages, x))
         return found
+
+    @property
+    def adjoint(self) -> DeviceChain:
+        """The conjugate transpose."""
+        if self._adjoint is None:
+            self._adjoint = DeviceChain(adjoint_of(self.stages))
+        return self._adjoint
+
+    def _recorder(self, x: Array) -> Any:
+        """What records a product of tensors for derivatives; None where nobody listens."""
+        if self._chain is None:
+            from .. import torch_ops
+
+            if torch_ops.obstacle(self.stages, x) is not None:
+                return None
+            self._chain = torch_ops.Chain(self.stages, False)
+        return self._chain if self._chain.recorded(x) else None
 
     def _key(self, x: Array) -> tuple:
         name = dtype_name(x.dtype)
@@ -152,6 +192,36 @@ class DeviceChain:
         return key
 
 
+def adjoint_of(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages of the conjugate transpose."""
+    found = []
+    for s in reversed(stages):
+        if s.index is not None:
+            found.append(Stage(index=inverse(np.asarray(s.index))))
+        elif s.scale is not None:
+            found.append(Stage(scale=np.conj(s.scale) if np.iscomplexobj(s.scale) else s.scale))
+        elif s.values is None:
+            found.append(s)
+        else:
+            found.append(s.flipped.conjugated(is_complex_name(dtype_name(s.values.dtype))))
+    return found
+
+
+def by_stages(stages: Sequence[Stage], x: Array) -> Array:
+    """The product in the array API, one stage after the other."""
+    x = cast(x, result_dtype(stages, dtype_name(x.dtype)))
+    for s in reversed(stages):
+        if s.index is not None:
+            x = x[s.index, :]
+        elif s.scale is not None:
+            x = x * s.scale
+        elif s.pattern is None:
+            x = (conj(s.values) if s.conj else s.values)[:, None] * x
+        else:
+            x = ks_matmat(s.values, x, s.transpose, s.conj)
+    return x
+
+
 def version(array: Array) -> int:
     """A number that changes with the values of a tensor; CuPy arrays and inference have none."""
     if not hasattr(array, "is_inference") or array.is_inference():
@@ -169,7 +239,7 @@ def ready(x: Array, plan: DevicePlan) -> Array:
 
 def ready_rows(x: Array) -> Array:
     if hasattr(x, "contiguous"):
-        x = x.contiguous()
+        x = resolved(x).contiguous()
         return x if x.data_ptr() % ALIGNED == 0 else x.clone()
     if not x.flags.c_contiguous or x.data.ptr % ALIGNED:
         x = x.copy(order="C")

@@ -12,6 +12,7 @@ rates are the part of them that libraries reach; what a block and a launch take 
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -143,17 +144,21 @@ def plan_runs(
     Factors in `fixed` are never merged: codes, and values that want a gradient.  `gathered`: the
     first factor reads x through an index.  For what else there is see `Case`.
     """
-    case = Case(columns, dtype, **more)
-    best: list[tuple[float, list[Choice]]] = [(0.0, [])]
+    return list(_planned(tuple(patterns), Case(columns, dtype, **more), fixed, gathered))
+
+
+@functools.lru_cache(1024)
+def _planned(patterns, case: Case, fixed: frozenset[int], gathered: bool) -> tuple[Choice, ...]:
+    best: list[tuple[float, tuple[Choice, ...]]] = [(0.0, ())]
     for end in range(1, len(patterns) + 1):
-        found: tuple[float, list[Choice]] | None = None
+        found: tuple[float, tuple[Choice, ...]] | None = None
         for start in range(end):
             run = patterns[start:end]
             held = frozenset(f - start for f in fixed)
             for choice in choices(run, held, case, gathered and start == 0):
                 total = best[start][0] + choice.seconds
                 if found is None or total < found[0]:
-                    found = total, [*best[start][1], choice]
+                    found = total, (*best[start][1], choice)
         assert found is not None  # one factor alone always runs
         best.append(found)
     return best[-1][1]
@@ -245,6 +250,11 @@ def _streamed(moved: float, work: float, device: Device, launches: int, part: fl
     return times[bound] + launches * device.launch, bound
 
 
+def flat_seconds(moved: float, flops: float, case: Case, kernels: int) -> float:
+    """Of kernels that stream their bytes and do their arithmetic, without more."""
+    return _streamed(moved, flops / case.rate, case.device, kernels, 1.0)[0]
+
+
 def one_run(patterns: Sequence[Pattern], case: Case):
     """(seconds, tile_n, tile_k, bound) of the best tile, or None where none fits."""
     shape, columns = geometry(patterns), case.columns
@@ -270,7 +280,7 @@ def _tile_cost(shape: Geometry, patterns: Sequence[Pattern], tile_n: int, tile_k
         case.item
         * (shape.first_rows + shape.last_rows)
         * whole
-        / _sectors(shape, tile_n, tile_k, case)
+        / sectors_of(shape, tile_n, tile_k, case)
     )
     values = case.bytes_of_values(patterns)
     tiles = shape.outer * -(-shape.inner // tile_k) * -(-columns // tile_n)
@@ -297,7 +307,7 @@ def _tile_cost(shape: Geometry, patterns: Sequence[Pattern], tile_n: int, tile_k
     return seconds + device.launch, tile_n, tile_k, bound
 
 
-def _sectors(shape: Geometry, tile_n: int, tile_k: int, case: Case) -> float:
+def sectors_of(shape: Geometry, tile_n: int, tile_k: int, case: Case) -> float:
     """How much of what memory moves is asked for: rows of a tile may be short."""
     if case.along_columns:
         side = min(tile_n, case.columns) * (tile_k if tile_n >= case.columns else 1) * case.item

@@ -20,7 +20,7 @@ from . import launches
 from .cost import FREE, Bias, Case, Choice, Device, by_dense, plan_runs
 from .launches import Held, Launch, Layout
 from .products import Multiplication, dense_is_faster, dense_of
-from .segments import Segment, merged, packed, segments
+from .segments import Segment, merged, on_device, packed, segments
 from .text import ITEMSIZE, SUMS, TYPES
 
 
@@ -194,13 +194,13 @@ def _steps(
     for number, (choice, run) in enumerate(runs):
         index = scatter = None
         if number == 0 and segment.before is not None:
-            index = machine.array(segment.before.astype(np.int32))
+            index = on_device(machine, segment.before)
         after = segment.after if number == len(runs) - 1 else None
         held = _merged(run, choice.merged)
         work: Launch | Multiplication
         if choice.how == "run":
             if after is not None:
-                scatter = machine.array(inverse(after))
+                scatter = on_device(machine, inverse(after))
             if not frozen and not any(f.codes for f in held):
                 held = [packed(f) for f in held]
             work = launches.chain_launch(
@@ -245,6 +245,6 @@ def _gather(index: np.ndarray, layout, dtype, machine) -> Step:
     name = SUMS[dtype]
     real = real_dtype(name) if is_complex_name(name) else name
     held = Held(machine.array(np.ones((1, 1, 1, n), real)), real, Pattern(1, 1, 1, n))
-    perm = machine.array(index.astype(np.int32))
+    perm = on_device(machine, index)
     launch = launches.one_factor(held, layout, dtype, perm)
     return Step(launch, n, 2 * n * layout.columns * ITEMSIZE[dtype], (held, perm), None)

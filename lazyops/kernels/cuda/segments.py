@@ -54,7 +54,17 @@ def segments(
         found.append(Segment(index, tuple(factors), None))
     elif index is not None and found:
         found[-1] = found[-1]._replace(after=index)
-    return found, scale
+    return found, scale.item() if isinstance(scale, np.generic) else scale
+
+
+def on_device(machine: Any, index: np.ndarray) -> Any:
+    """A permutation as kernels read it; the same one goes to a device once."""
+    return _on_device(machine, np.ascontiguousarray(index, np.int32).tobytes())
+
+
+@functools.lru_cache(64)
+def _on_device(machine: Any, data: bytes) -> Any:
+    return machine.array(np.frombuffer(data, np.int32).copy())
 
 
 def hold(stage: Stage, dtype: str, machine: Any) -> Held:
@@ -87,11 +97,16 @@ def hold(stage: Stage, dtype: str, machine: Any) -> Held:
 def contiguous(array: Any) -> Any:
     """In C order: kernels address values by the strides of that."""
     if hasattr(array, "contiguous"):
-        return array.contiguous()
+        return resolved(array).contiguous()
     flags = getattr(array, "flags", None)
     if flags is not None and not flags.c_contiguous:
         return array.copy(order="C")
     return array
+
+
+def resolved(x: Any) -> Any:
+    """A tensor whose memory holds its numbers: torch conjugates and negates when it has to."""
+    return x.resolve_conj().resolve_neg() if x.is_conj() or x.is_neg() else x
 
 
 def merged(factors: Sequence[Held]) -> Held:
