@@ -33,6 +33,7 @@ class Kron(LinearOperator):
         super().__post_init__(copy)
         acting = [f for f in found if not is_one(f)]
         self.makes_new = bool(acting) and all(f.makes_new for f in acting)
+        self._signal = tuple([f.shape[1] for f in found])
 
     def _shape(self):
         shapes = [f.shape for f in self.factors]
@@ -42,18 +43,17 @@ class Kron(LinearOperator):
         passes = self._passes(x)
         if len(passes) != 1 or 0 in x.shape:
             return super()._matmat(x)
-        factor = self.factors[passes[0][0]]
+        axes = passes[0]
+        factor = self.factors[axes[0]]
         if factor._family(x) is None:
             return super()._matmat(x)
-        return self._along_axes(factor, x, passes[0])  # one n-D call and nothing else
-
-    def _along_axes(self, factor: LinearOperator, x: Array, axes: tuple[int, ...]) -> Array:
-        """For square factors: their shape is that of the signal."""
-        k = int(x.shape[1])
-        shape = tuple([f.shape[1] for f in self.factors])
-        xp = np if is_numpy(x) else array_namespace(x)
-        y = factor._along(xp.reshape(x, (*shape, k) if k > 1 else shape), axes)
-        return xp.reshape(y, (self.shape[0], k))
+        # one n-D call and nothing else; factors are square, their shape is that of the signal
+        n, k = x.shape
+        shape = self._signal if k == 1 else (*self._signal, k)
+        if is_numpy(x):
+            return factor._along(x.reshape(shape), axes).reshape(n, k)
+        xp = array_namespace(x)
+        return xp.reshape(factor._along(xp.reshape(x, shape), axes), (n, k))
 
     def _steps(self, x):
         xp = np if is_numpy(x) else array_namespace(x)

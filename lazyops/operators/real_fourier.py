@@ -122,8 +122,11 @@ class RealFourier(LinearOperator):
             z = from_pairs(x)
             if self.transposed:
                 z = self._weighted(z, 0.5)
-            return down_columns(fft.irfft, z, n=self.n, norm=norm)
-        z = down_columns(fft.rfft, x, norm=norm)
+            if is_numpy(x) and x.flags.f_contiguous:
+                return fft.irfft(z.T, n=self.n, axis=-1, norm=norm).T
+            return fft.irfft(z, n=self.n, axis=0, norm=norm)
+        # column by column: pairs of such a result are the numbers where they lie
+        z = fft.rfft(x.T, axis=-1, norm=norm).T if is_numpy(x) else fft.rfft(x, axis=0, norm=norm)
         return to_pairs(self._weighted(z, 2.0) if self.transposed else z)
 
     def _weighted(self, z: Array, weight: float) -> Array:
@@ -155,32 +158,29 @@ class RealFourier(LinearOperator):
 
 
 def to_pairs(z: Array) -> Array:
-    """(m, k) complex to (2 m, k) real: each entry as real part, imaginary part."""
-    m, k = z.shape
-    if not is_numpy(z):
-        xp = array_namespace(z)
-        return xp.reshape(xp.stack([xp.real(z), xp.imag(z)], axis=1), (2 * m, k))
-    if z.flags.f_contiguous:
+    """(m, k) complex to (2 m, k) real: each entry as real part, imaginary part.
+
+    With NumPy in Fortran order, and a view.
+    """
+    if is_numpy(z):
         return z.T.view(z.real.dtype).T
-    y = np.empty((2 * m, k), z.real.dtype)
-    y[0::2], y[1::2] = z.real, z.imag
-    return y
+    xp, (m, k) = array_namespace(z), z.shape
+    return xp.reshape(xp.stack([xp.real(z), xp.imag(z)], axis=1), (2 * m, k))
 
 
 def from_pairs(x: Array) -> Array:
-    """The other way round: (2 m, k) real to (m, k) complex."""
+    """The other way round: (2 m, k) real to (m, k) complex; in Fortran order a view."""
     if not is_numpy(x):
         name = with_complex(dtype_name(x.dtype))
         return cast(x[0::2, :], name) + 1j * cast(x[1::2, :], name)
     if x.dtype.char not in PAIRED:
         x = x.astype(np.float32)
-    wide = PAIRED[x.dtype.char]
-    if x.flags.f_contiguous:
-        if (
-            x.shape[1] == 1
-        ):  # the stride of an axis of one may be any; pocketfft's heirs refuse some
-            return x.reshape(-1).view(wide)[:, None]
-        return x.T.view(wide).T
-    z = np.empty((x.shape[0] // 2, x.shape[1]), wide)
+    wide, (rows, k) = PAIRED[x.dtype.char], x.shape
+    if k == 1 and x.flags.f_contiguous:
+        # the stride of an axis of one may be any; pocketfft's heirs refuse some
+        return x.reshape(-1).view(wide)[:, None]
+    if x.flags.f_contiguous or k <= 8:  # few columns: turned faster than put together
+        return np.asfortranarray(x).T.view(wide).T
+    z = np.empty((rows // 2, k), wide)
     z.real, z.imag = x[0::2], x[1::2]
     return z
