@@ -6,7 +6,8 @@ Each figure is a median over rounds in which all contestants take turns, in one 
 thread.  Marks of issue 6: on NumPy not slower than ``scipy.signal.ShortTimeFFT``, the array-API
 code within twice its time, both faster than lazylinop's (where that is installed); `mdct` beside
 the cosine transform that it calls.  The array-API code runs on array-api-strict, which is NumPy's
-memory and FFT behind the standard's checks, and on torch.
+memory and FFT behind the standard's checks, and on torch.  Freed memory stays in the process, as in
+`wavelet.py`, for all contestants alike.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import scipy.fft
 import scipy.signal
+from wavelet import keep_memory
 
 import lazyops as lo
 
@@ -116,6 +118,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", metavar="FILE", help="write the table to FILE as well")
     options = parser.parse_args()
+    keep_memory()
     lines = [
         f"NumPy {np.__version__}, SciPy {scipy.__version__}, Python {platform.python_version()}, "
         f"{platform.processor() or platform.machine()}, one thread, {N} samples, float64",

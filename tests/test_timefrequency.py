@@ -389,6 +389,30 @@ def test_gradients_flow(name):
     assert (A @ x.detach().to(torch.float32)).dtype in (torch.float32, torch.complex64)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own
+@pytest.mark.parametrize("mode", ["twosided", "centered", "onesided"])
+def test_torch_runs_the_same_with_and_without_numpys_code(mode):
+    """On the CPU tensors run as NumPy's arrays do; traced and mapped ones by torch alone."""
+    torch = pytest.importorskip("torch")
+    options = {"fft_mode": mode, "phase_shift": 3}
+    A, B = (f(50, ("hann", 12), 5, **options) for f in (lo.stft, lo.istft))
+    for op in (A, B, A.H, B.H, lo.mdct(50, ("sine", 16)), lo.dctn((5, 6)), lo.fftn((4, 3))):
+        x = torch.from_numpy(probe(op.shape[1], "complex128", 2))
+        want = op @ x
+        # two FFTs of at most 16 points, then sums of at most 3 products of numbers up to 2
+        bound = gamma(2 * 10 * 5 + 2 * 3, float) * 8 * float(torch.linalg.norm(x, dim=0).max())
+        _, tangent = torch.func.jvp(lambda t, op=op: op @ t, (x,), (x,))
+        assert abs(tangent - want).max() <= bound
+        mapped = torch.func.vmap(lambda t, op=op: op @ t, in_dims=1, out_dims=1)(x)
+        assert abs(mapped - want).max() <= bound
+        asked = x.real.clone().requires_grad_()
+        (op @ asked).abs().sum().backward()
+        y = op @ asked.detach()
+        back = op.H @ (y / y.abs().clamp(min=1e-300))
+        assert asked.grad.dtype == torch.float64
+        assert abs(asked.grad - back.real).max() <= bound
+
+
 def test_a_learned_window_has_its_gradient():
     torch = pytest.importorskip("torch")
     x = torch.asarray(probe(10, "float64", 1))

@@ -157,24 +157,25 @@ def _cut(grid: Array, window: Array, op: Frames) -> Array:
 
 def _add(y: Array, window: Array, op: Frames) -> Array:
     """The transpose of `_cut`: (hop, steps, k), a sum of frames."""
-    xp, hop = array_namespace(y), op.hop
+    xp, hop, total = array_namespace(y), op.hop, None
     y = xp.roll(y, op.shift, axis=0) if op.shift % op.size else y
-    total = None
     for a in range(op.overlap):
         w = window[a * hop : min((a + 1) * hop, window.shape[0]), :, :]
         piece = w * y[a * hop : a * hop + w.shape[0], :, :]
-        piece = _surrounded(piece, hop - w.shape[0], a, op.overlap - 1 - a)
-        total = piece if total is None else total + piece
+        if total is None:
+            total = _continued(piece, hop - w.shape[0], op.overlap - 1)
+        else:
+            total[: w.shape[0], a : a + op.count, :] += piece
     return total
 
 
-def _surrounded(piece: Array, below: int, left: int, right: int) -> Array:
-    """Zeros below the first axis, and on both sides of the second."""
+def _continued(piece: Array, below: int, behind: int) -> Array:
+    """Zeros below the first axis, and behind the second."""
     xp, (h, p, k) = array_namespace(piece), piece.shape
     zeros = lambda *shape: xp.zeros(shape, dtype=piece.dtype, device=piece.device)
     if below:
         piece = xp.concat([piece, zeros(below, p, k)], axis=0)
-    return xp.concat([zeros(h + below, left, k), piece, zeros(h + below, right, k)], axis=1)
+    return xp.concat([piece, zeros(h + below, behind, k)], axis=1) if behind else piece
 
 
 def _segments(m: int, op: Frames):
