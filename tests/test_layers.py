@@ -24,7 +24,13 @@ LAYERS = {  # each may import those on lower levels, and itself
     **dict.fromkeys(["bench", "commands", "demo"], 7),
     "__main__": 8,
 }
-TORCH = {"torch", "kernels/torch_ops.py", "kernels/torch_cpu.py"}  # imported when a tensor arrives
+TORCH = {  # imported when a tensor arrives
+    "torch",
+    "kernels/torch_ops.py",
+    "kernels/torch_gradients.py",
+    "kernels/torch_cpu.py",
+    "operators/traced.py",
+}
 OUTSIDE = {"numpy", "scipy", "array_api_compat"}  # what may be imported at module level
 FILES = sorted(SOURCE.rglob("*.py"))
 NAMES = [str(f.relative_to(SOURCE)) for f in FILES]
