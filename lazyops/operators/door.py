@@ -142,7 +142,7 @@ def _numpy_entry(op: LinearOperator, x: np.ndarray) -> tuple[LinearOperator, str
 def foreign_columns(op: LinearOperator, x: Array) -> Array:
     if is_numpy(x):  # a subclass: np.matrix, np.memmap
         return _columns(op, np.asarray(x))
-    key = "door", place(x), x.dtype
+    key = "door", type(x), getattr(x, "device", None), x.dtype
     ready, needed = op._cache.get(key) or _foreign_entry(op, x, key)
     ready = op if ready is None else ready
     if needed is not None:
