@@ -4,7 +4,8 @@
 
 Transforms along one axis are held to SciPy's `axis=`: at most 5 % and 3 us more.  A Laplacian is
 held to the memory: half the speed at which a fresh copy of the grid is made, on grids beyond all
-caches (`into` is the copy into an array that is there already).
+caches (`into` is the copy into an array that is there already).  Filters of grids are held to the
+faster of `scipy.signal.fftconvolve` and `scipy.ndimage.convolve`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import pathlib
 
 import numpy as np
 import scipy.fft
+import scipy.ndimage
+import scipy.signal
 from scipy.sparse.linalg import LaplacianNd
 
 import lazyops as lo
@@ -83,6 +86,31 @@ def laplacians(quick: bool) -> None:
     row("laplacian of (512, 512), CSR / ours", f"{t['csr'] / t['ours']:.1f}")
 
 
+def filters(quick: bool) -> None:
+    sizes = ((64, 64), (256, 256)) if quick else ((64, 64), (512, 512), (64, 64, 64))
+    for shape in sizes:
+        for m in (3, 7, 15):
+            if len(shape) == 3 and m == 15:
+                continue
+            h, x = rng.standard_normal((m,) * len(shape)), rng.standard_normal(shape)
+            A, flat = lo.convolution(h, shape, "same"), x.reshape(-1)
+            assert np.allclose(A @ flat, scipy.signal.fftconvolve(x, h, "same").reshape(-1))
+            contestants = {
+                "ours": lambda: A @ flat,
+                "fft": lambda: scipy.signal.fftconvolve(x, h, "same"),
+                "image": lambda: scipy.ndimage.convolve(x, h, mode="constant"),
+            }
+            t = bench.timed(contestants, 1.0)
+            best = min(t["fft"], t["image"])
+            row(
+                f"convolution of {shape} with {m} taps an axis",
+                f"{t['ours'] / best:.2f} of the faster of fftconvolve, {t['fft'] * 1e6:.0f} us, "
+                f"and ndimage, {t['image'] * 1e6:.0f} us",
+                "<= 1",
+                t["ours"] <= best,
+            )
+
+
 def beside_numpy(quick: bool) -> None:
     n = 1 << (16 if quick else 20)
     x, window = bench.normal(n, "float64", rng), np.lib.stride_tricks.sliding_window_view
@@ -117,7 +145,7 @@ def main() -> None:
     arguments = parser.parse_args()
     machine = bench.machine()
     print(machine)
-    for job in (along_axes, laplacians, beside_numpy):
+    for job in (along_axes, laplacians, filters, beside_numpy):
         job(arguments.quick)
     if arguments.write:
         lines = ["# Axes, moves, differences: measured", ""]

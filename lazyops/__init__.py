@@ -90,6 +90,8 @@ from .transforms import stft as stft
 from .transforms import toeplitz as toeplitz
 from .transforms import wavelet as wavelet
 from .transforms import zak as zak
+from .tuning import Tuning as Tuning
+from .tuning import tune as tune
 from .versions import show_versions as show_versions
 
 __version__ = "0.1.0"

@@ -98,9 +98,15 @@ def dtype_name(dtype: Any) -> str:
     """
     if isinstance(dtype, str):
         return dtype
-    if isinstance(dtype, (np.dtype, type)):
-        return np.dtype(dtype).name
-    return _foreign_dtype_name(dtype)
+    if isinstance(dtype, np.dtype):
+        return _numpy_dtype_name(dtype)
+    return np.dtype(dtype).name if isinstance(dtype, type) else _foreign_dtype_name(dtype)
+
+
+# two caches: dtypes of one library may refuse to be compared with those of another
+@functools.cache
+def _numpy_dtype_name(dtype: np.dtype) -> str:
+    return dtype.name  # made anew each time, for most of a microsecond
 
 
 @functools.cache
@@ -292,9 +298,10 @@ def _import(xp: Any, host: np.ndarray, device: Any) -> Array:
 
 
 def nbytes(x: Array) -> int:
-    """Bytes of the numbers of `x`."""
+    """Bytes of the numbers of `x`; what a stride of 0 repeats counts once."""
     if is_numpy(x):
-        return x.nbytes
+        once = [n for n, step in zip(x.shape, x.strides, strict=True) if step]
+        return math.prod(once) * x.itemsize
     return math.prod(x.shape) * _itemsize(dtype_name(x.dtype))
 
 

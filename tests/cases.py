@@ -11,6 +11,7 @@ import numpy as np
 import pywt
 import scipy.fft
 import scipy.linalg
+import scipy.signal
 import scipy.sparse
 import scipy.sparse.linalg
 
@@ -38,6 +39,11 @@ def ks_dense(v):
         for k in range(d):
             m[i, :, k, i, :, k] = v[i, :, :, k]
     return m.reshape(a * b * d, a * n * d)
+
+
+def by_columns(f, shape):
+    """The matrix of a function of grids of this shape."""
+    return np.stack([f(e.reshape(shape)).reshape(-1) for e in np.eye(math.prod(shape))], axis=1)
 
 
 def blocks_dense(*blocks):
@@ -267,6 +273,14 @@ CASES = {  # name: (build from asarray, matrix)
         lambda f: lo.convolution(f(e6[:3].copy()), 5, "same", "overlap-add"),
         scipy.linalg.convolution_matrix(e6[:3], 5, "same"),
     ),
+    "grid_convolution": (
+        lambda f: lo.convolution(f(d6.reshape(2, 3)), (3, 2), "full", "direct"),
+        by_columns(lambda x: scipy.signal.convolve(x, d6.reshape(2, 3)), (3, 2)),
+    ),
+    "grid_convolution_fft": (
+        lambda f: lo.convolution(f(e6.reshape(2, 3)), (3, 4), "same", "fft"),
+        by_columns(lambda x: scipy.signal.convolve(x, e6.reshape(2, 3), "same"), (3, 4)),
+    ),
     "modulation": (
         lambda f: Modulation(6, 5),
         np.diag([1, 0.5 + s3, -0.5 + s3, -1, -0.5 - s3, 0.5 - s3]),
@@ -349,6 +363,7 @@ ALL_LABELS = {  # leaf: how it is written in an expression
         "hartley": "hartley(6)",
         "convolution": "conv(6)[9x4]",
         "circulant": "circulant(6)",
+        "grid_convolution": "conv(2x3)[4x4 from 3x2]",
         "modulation": "W6^5",
         "nudft": "nudft[6x4]",
         "wavelet": "wavelet(12, 'db2', level=2, mode='symmetric')",

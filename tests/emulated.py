@@ -14,7 +14,7 @@ import numpy as np
 
 from lazyops.kernels.cuda.cost import Device
 from lazyops.kernels.cuda.launches import Launch, pointer_to
-from lazyops.kernels.cuda.text import Variant, text
+from lazyops.kernels.cuda.text import SUMS, Variant, text
 
 NATIVE = pathlib.Path(__file__).parent / "native"
 COMPILER = shutil.which("g++")
@@ -44,6 +44,14 @@ extern "C" long emulate(void** arguments, long grid, int threads, long shared, i
     library = ctypes.CDLL(str(path))
     library.emulate.restype = library.moved.restype = ctypes.c_long
     return library
+
+
+def bits_of(array) -> bytes:
+    if hasattr(array, "data_ptr"):
+        import torch
+
+        return array.flatten().contiguous().view(torch.uint8).numpy().tobytes()
+    return array.tobytes()
 
 
 class Emulator:
@@ -80,8 +88,55 @@ class Emulator:
             errors = library.emulate(addresses, launch.grid, launch.threads, variant.shared, order)
             assert errors == 0, f"{errors} barriers or accesses are wrong in order {order}"
             self.moved.append(library.moved())
-            found.append([array.tobytes() for array in results])
+            found.append([bits_of(array) for array in results])
         assert all(bits == found[0] for bits in found), "a race: results depend on the order"
+
+    def settle(self):
+        pass
+
+    def multiply(self, left, right, out):
+        """Batched matmul of the library: sums of half precision in single."""
+        sums = SUMS[left.dtype.name]
+        self.moved.append(right.nbytes + out.nbytes)
+        out[...] = (left.astype(sums) @ right.astype(sums)).astype(out.dtype)
+
+
+class EmulatedTorch(Emulator):
+    """The same for torch tensors of the CPU, whose bmm is torch's own."""
+
+    def __init__(self, orders=(0,), clock=None):
+        super().__init__(orders)
+        self.clock = clock  # of a machine whose plans take the time that it says
+
+    def array(self, values):
+        import torch
+
+        return torch.from_numpy(np.array(values))
+
+    def empty(self, shape, dtype, fortran):
+        import torch
+
+        found = torch.full(shape[::-1] if fortran else shape, np.nan, dtype=getattr(torch, dtype))
+        return found.mT if fortran else found
+
+    def multiply(self, left, right, out):
+        import torch
+
+        self.launches.append("matmul")
+        torch.bmm(left, right, out=out)
+
+    def seconds(self, call, until, clock):
+        return self.clock(call)
+
+
+def stand_in(monkeypatch, machine):
+    """Torch tensors of the CPU are on a device from now on, which is `machine`."""
+    from lazyops.kernels.cuda import machine as module
+
+    monkeypatch.setattr(module, "missing", lambda: None)
+    monkeypatch.setattr(module, "machine", lambda number, library: machine)
+    monkeypatch.setattr(module, "device_of", lambda x: 0 if hasattr(x, "data_ptr") else None)
+    return machine
 
 
 def named(dtype: str) -> np.dtype:

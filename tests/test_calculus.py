@@ -288,3 +288,70 @@ def test_gradients_flow():
 def test_what_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# -- the compiled sum of shifted copies -----------------------------------------------------------
+
+
+@given(
+    st.sampled_from(["float32", "float64", "complex64", "complex128"]),
+    st.lists(st.tuples(st.integers(-40, 40), st.integers(-6, 6)), min_size=0, max_size=9),
+    st.integers(0, 700),
+    st.sampled_from([1.0, 0.25, 3.0]),
+)
+def test_the_compiled_sum_of_shifts_is_exact_on_integers(dtype, terms, rows, scale):
+    from lazyops.kernels import shifts
+
+    x = (np.arange(rows + 80) % 17 * (1 - 2j if "c" in dtype else 1)).astype(dtype)
+    if shifts.obstacle(x, len(terms)) is not None:
+        pytest.skip(shifts.obstacle(x, len(terms)))
+    y = np.full(rows + 50, 7, dtype)
+    offsets, weights = [o for o, _ in terms], [w for _, w in terms]
+    shifts.add_shifted(x, y, offsets, weights, scale, 40, 40 + rows)
+    want = sum((w * x[40 + o : 40 + o + rows] for o, w in terms), np.zeros(rows, dtype))
+    np.testing.assert_array_equal(y[40 : 40 + rows], scale * want)
+    assert (y[:40] == 7).all()
+    assert (y[40 + rows :] == 7).all()
+
+
+def test_the_compiled_sum_of_shifts_reads_and_writes_inside_only():
+    from lazyops.kernels import shifts
+
+    x, y = np.ones(20), np.zeros(20)
+    if shifts.obstacle(x, 1) is not None:
+        pytest.skip(shifts.obstacle(x, 1))
+    for offsets, start, stop in (
+        ([-1], 0, 20),
+        ([1], 0, 20),
+        ([0, -3], 2, 20),
+        ([0, 3], 2, 18),
+        ([0], -1, 3),
+        ([0], 0, 21),
+        ([0], 5, 4),
+        ([0] * 65, 0, 20),
+        ([2**62], 0, 20),
+        ([-(2**62)], 0, 20),
+    ):
+        with pytest.raises(ValueError, match=r"\(20,\), \(20,\), .* do not fit"):
+            shifts.add_shifted(x, y, offsets, [1.0] * len(offsets), 1.0, start, stop)
+    with pytest.raises(ValueError, match="not contiguous"):
+        shifts.add_shifted(np.ones(40)[::2], y, [0], [1.0], 1.0, 0, 20)
+    with pytest.raises(ValueError, match="1 offsets and 2 weights"):
+        shifts.add_shifted(x, y, [0], [1.0, 2.0], 1.0, 0, 20)
+    with pytest.raises(TypeError, match="float64 and float32"):
+        shifts.add_shifted(x, y.astype(np.float32), [0], [1.0], 1.0, 0, 20)
+    assert not y.any()
+    locked = np.zeros(20)
+    locked.flags.writeable = False
+    with pytest.raises(ValueError, match=r"read-only|writable"):
+        shifts.add_shifted(x, locked, [0], [1.0], 1.0, 0, 20)
+
+
+@pytest.mark.parametrize("forced", ["reference", None])
+def test_laplacians_with_and_without_the_compiled_sum(forced, monkeypatch):
+    from lazyops import kernels
+
+    monkeypatch.setattr(kernels, "FORCED", forced)
+    x = np.random.default_rng(0).integers(-9, 9, 40 * 30 * 20).astype(float)
+    want = LaplacianNd((40, 30, 20), boundary_conditions="dirichlet", dtype=float) @ x
+    np.testing.assert_array_equal(lo.laplacian((40, 30, 20), "dirichlet") @ x, want)

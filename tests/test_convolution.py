@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.ndimage
 import scipy.signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from theory import gamma
 
 import lazyops as lo
+from lazyops.operators import GridConvolution
 from lazyops.operators.convolution import cheapest
 from lazyops.testing import check_operator
 
@@ -189,6 +194,122 @@ def test_whole_numbers_are_computed_in_double():
     A = lo.convolution([1, 2, 3], 4)
     assert A.dtype == np.float64
     np.testing.assert_array_equal(A @ [1, 0, 0, 1], [1, 2, 3, 1, 2, 3])
+
+
+# -- grids: filters that are no product of filters of one axis -------------------------------------
+
+GRIDS = [((1,), (3,)), ((6,), (6,)), ((5, 7), (3, 2)), ((1, 9), (2, 1)), ((4, 3), (6, 5))]
+GRIDS += [((3, 4, 5), (2, 3, 2)), ((8, 8), (9, 2)), ((2, 1, 3, 2), (2, 2, 2, 2))]
+
+
+@pytest.mark.parametrize("mode", [*MODES, "circular"])
+@pytest.mark.parametrize(("sizes", "taps"), GRIDS)
+def test_convolution_of_grids_equals_scipy(sizes, taps, mode, xp):
+    signs = {np.sign(n - m) for n, m in zip(sizes, taps, strict=True)}
+    if mode == "valid" and {-1, 1} <= signs:
+        with pytest.raises(ValueError, match="mode 'valid' takes a grid that covers the filter"):
+            lo.convolution(np.ones(taps), sizes, mode)
+        return
+    for i, (dtype, other) in enumerate(itertools.product(DTYPES, DTYPES)):
+        if mode == "circular" and -1 in signs and np.result_type(dtype, other) != dtype:
+            continue  # the filter is folded in its own precision
+        h, x = draw(taps, dtype, i), draw((math.prod(sizes), 2), other, i)
+        for method in ("auto", "direct", "fft"):
+            A = lo.convolution(xp.asarray(h), sizes, mode, method)
+            got = np.asarray(A @ xp.asarray(x))
+            wide = np.result_type(h, x, np.float64)
+            want = np.stack(
+                [of_grid(h.astype(wide), c.astype(wide).reshape(sizes), mode) for c in x.T], axis=1
+            )
+            assert got.dtype == np.result_type(h, x)
+            assert_near(got, want, h.reshape(-1), x)
+
+
+def of_grid(h, x, mode):
+    if mode != "circular":
+        return scipy.signal.convolve(x, h, mode, "direct").reshape(-1)
+    y = np.zeros(x.shape, x.dtype)
+    for j in np.ndindex(h.shape):
+        y += h[j] * np.roll(x, j, axis=tuple(range(x.ndim)))
+    return y.reshape(-1)
+
+
+@pytest.mark.parametrize("n", SIZES[:-3])
+def test_filters_of_images_of_every_size(n):
+    h, x = draw((3, 5), DTYPES[n % 4], n), draw((n, 4), DTYPES[n // 4 % 4], n)
+    for mode in ("full", "same", "circular"):
+        if mode == "circular" and np.result_type(h, x) != h.dtype:
+            continue  # the filter is folded in its own precision
+        want = of_grid(*(a.astype(np.result_type(h, x, np.float64)) for a in (h, x)), mode)
+        got = lo.convolution(h, (n, 4), mode) @ x.reshape(-1)
+        assert_near(got, want, h.reshape(-1), x.reshape(-1))
+
+
+def test_circular_convolution_of_an_image_is_that_of_ndimage():
+    """There the filter stands on its middle, here on its first entry."""
+    h, x = draw((3, 5), "float64"), draw((12, 16), "float64", 1)
+    got = (lo.convolution(h, (12, 16), "circular") @ x.reshape(-1)).reshape(12, 16)
+    want = np.roll(scipy.ndimage.convolve(x, h, mode="wrap"), (1, 2), (0, 1))
+    assert_near(got.reshape(-1), want.reshape(-1), h.reshape(-1), x.reshape(-1))
+
+
+@pytest.mark.parametrize("method", ["direct", "fft"])
+def test_convolutions_of_grids_keep_the_contract(method, xp):
+    for mode in (*MODES, "circular"):
+        for sizes, taps in (((4, 5), (2, 3)), ((3, 4, 2), (2, 1, 2))):
+            dense = np.stack(
+                [
+                    of_grid(kernel := draw(taps, "complex128"), e.reshape(sizes) + 0j, mode)
+                    for e in np.eye(math.prod(sizes))
+                ],
+                axis=1,
+            )
+            check_operator(lo.convolution(xp.asarray(kernel), sizes, mode, method), dense=dense)
+
+
+def test_filters_of_one_axis_each_are_their_kronecker_product():
+    g, h, x = draw(3, "float64"), draw(4, "float64", 1), draw((6, 5), "float64", 2)
+    one = lo.convolution(np.outer(g, h), (6, 5), "same") @ x.reshape(-1)
+    other = lo.kron(lo.convolution(g, 6, "same"), lo.convolution(h, 5, "same")) @ x.reshape(-1)
+    assert_near(one, other, np.outer(g, h).reshape(-1), x.reshape(-1))
+
+
+def test_the_cheapest_way_over_grids():
+    def chosen(h, n, dtype="float64"):
+        A = lo.convolution(h.astype(dtype), n, "same")
+        return A._cheapest(A.kernel, np.empty((math.prod(n), 1), dtype))
+
+    assert chosen(np.ones((31, 31)), (512, 512)) == "fft"
+    assert chosen(np.ones((2, 2)), (4, 4)) == "direct"
+    assert chosen(1j * np.ones((9, 9)), (512, 512), "complex128") == "fft"
+
+
+def test_gradients_reach_grids_and_their_filters():
+    torch = pytest.importorskip("torch")
+    h = torch.from_numpy(draw((2, 3), "float64")).requires_grad_()
+    x = torch.from_numpy(draw((12, 2), "float64", 1)).requires_grad_()
+    for method in ("direct", "fft"):
+        for mode in ("same", "circular"):
+            f = lambda h, x, how=(mode, method): lo.convolution(h, (3, 4), *how) @ x
+            assert torch.autograd.gradcheck(f, (h, x))
+    A = lo.convolution(h.detach(), (3, 4), "same", "fft")
+    before = A @ x.detach()
+    with torch.no_grad():
+        h.mul_(2)
+    torch.testing.assert_close(A @ x.detach(), 2 * before)
+
+
+def test_what_convolutions_of_grids_refuse():
+    with pytest.raises(ValueError, match=r"a filter of a grid of shape \(4, 5\) has as many axes"):
+        lo.convolution(np.ones(3), (4, 5))
+    with pytest.raises(ValueError, match="none is empty, got shape \\(2, 0\\)"):
+        lo.convolution(np.ones((2, 0)), (4, 5))
+    with pytest.raises(ValueError, match="method is one of auto, direct, fft, got 'overlap-add'"):
+        lo.convolution(np.ones((2, 2)), (4, 5), "same", "overlap-add")
+    with pytest.raises(ValueError, match="4 entries with 2 has no window of 9 rows from 0 on"):
+        GridConvolution(np.ones((2, 2)), (4, 4), (0, 0), (9, 4))
+    with pytest.raises(ValueError, match="a filter of a grid of 2 axes has as many"):
+        GridConvolution(np.ones((2, 2)), (4, 4), (0,), (4, 4))
 
 
 def test_what_convolutions_refuse():

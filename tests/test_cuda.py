@@ -14,7 +14,7 @@ from theory import gamma
 import lazyops as lo
 from lazyops import kernels
 from lazyops.kernels.cuda import launches
-from lazyops.kernels.cuda.cost import plan_runs
+from lazyops.kernels.cuda.cost import Bias, plan_runs
 from lazyops.kernels.cuda.launches import Held, Layout
 from lazyops.kernels.cuda.plan import make_plan, obstacle
 from lazyops.kernels.cuda.text import ITEMSIZE, SUMS, text
@@ -270,13 +270,16 @@ def test_mutants_of_the_text_are_caught(mutant):
     assert changed, "the text has no such line any more"
 
 
-def plan_of(A, x, machine, frozen=False):
+KERNELS = Bias(dense=0, matmul=False)  # what the emulator is for
+
+
+def plan_of(A, x, machine, frozen=False, bias=KERNELS):
     stages = [f._stage() for f in (A._operands if isinstance(A, lo.Product) else (A,))]
     dtype = result_dtype(stages, x.dtype.name)
     assert obstacle(stages, dtype) is None
     along = bool(x.flags.c_contiguous)
     aligned = 16 if x.shape[1] % 8 == 0 else 4
-    made = make_plan(stages, *x.shape, dtype, along, aligned, machine, frozen=frozen)
+    made = make_plan(stages, *x.shape, dtype, along, aligned, machine, frozen=frozen, bias=bias)
     return made, laid(x.astype(named(dtype)), along)
 
 

@@ -1,18 +1,23 @@
 """Every python block of the pages runs, and what they say it prints is what it prints.
 
 Each file is one namespace, in a folder of its own.  A block that starts with ``>>>`` is read as a
-doctest.  Words after ``python``: ``no-run`` is skipped, ``torch`` runs where torch is found.
+doctest.  In others, the comment behind an expression is what it prints, or its value.  Words
+after ``python``: ``no-run`` is skipped, ``torch`` runs where torch is found.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import doctest
 import importlib.util
 import inspect
+import io
 import pathlib
 import re
 import runpy
 import sys
+import tokenize
 import types
 
 import pytest
@@ -39,8 +44,7 @@ def blocks(page):
 
 def execute(source, page, line, namespace):
     if not source.lstrip().startswith(">>>"):
-        exec(compile("\n" * line + source, str(page), "exec"), namespace)
-        return
+        return run_with_comments(source, page, line, namespace)
     test = doctest.DocTestParser().get_doctest(source, namespace, page.name, str(page), line)
     test.globs = namespace  # names go on to the next block
     said = []
@@ -49,6 +53,24 @@ def execute(source, page, line, namespace):
     )
     if said:
         pytest.fail("".join(said), pytrace=False)
+
+
+def run_with_comments(source, page, line, namespace):
+    """Statement by statement: what stands behind an expression as a comment has to be true."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    said = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
+    run = lambda node, kind: compile(ast.increment_lineno(node, line), str(page), kind)
+    for node in ast.parse(source).body:
+        comment = said.get(node.end_lineno) if isinstance(node, ast.Expr) else None
+        if comment is None:
+            exec(run(ast.Module([node], []), "exec"), namespace)
+            continue
+        at, printed = f"{page.name}:{line + node.lineno}", io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            value = eval(run(ast.Expression(node.value), "eval"), namespace)
+        found = printed.getvalue() if value is None else repr(value)
+        if found.split() != comment.split():
+            pytest.fail(f"{at} says\n    {comment}\nand gives\n    {found}", pytrace=False)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -76,6 +98,23 @@ def test_a_wrong_line_on_a_page_is_caught(tmp_path):
     assert words == ["no-run"]
     with pytest.raises(pytest.fail.Exception, match=r"Expected:\n    3\nGot:\n    2"):
         execute(source, page, line, {})
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("x = 2  # prose\nprint(x, 'a')  # 2 b", "2 a"),
+        ("1 + 1  # 3", "2"),
+        ("print(\n    4,\n)  # 5", "4"),
+        ("print('once')\nprint()  # twice", ""),
+    ],
+)
+def test_a_wrong_comment_on_a_page_is_caught(source, found, tmp_path):
+    with pytest.raises(
+        pytest.fail.Exception, match=rf"page.md:\d+ says\n.*\nand gives\n    {found}"
+    ):
+        execute(source, tmp_path / "page.md", 4, {})
+    execute("x = [1,  2]\nx  # [1, 2]\nprint(x)  # [1, 2]\nx.append(3)\n", tmp_path, 0, {})
 
 
 def test_pages_that_should_run_do_have_blocks():

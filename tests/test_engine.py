@@ -45,6 +45,12 @@ def chain(patterns, dtype, seed=0):
     return lo.Product(tuple(factors))
 
 
+def repeating(values, outer=True, inner=False):
+    """Values that are the same for all outer, for all inner indices."""
+    least = values[slice(1 if outer else None), :, :, slice(1 if inner else None)]
+    return np.broadcast_to(least, values.shape).copy()
+
+
 def one_by_one(A, x):
     """Every factor by itself, in the widest dtype."""
     for factor in reversed(A.factors):
@@ -75,10 +81,13 @@ def products(draw):
         m = patterns[0].shape[0]
         patterns.insert(0, lo.Pattern(1, 2, m, 1))
     types = draw(st.lists(st.sampled_from(DTYPES), min_size=1, max_size=2))
+    alike = draw(st.sampled_from([repeating, repeating, lambda values, outer, inner: values]))
+    outer, inner = draw(st.sampled_from([(True, False), (True, True), (False, True)]))
     factors = []
     for i, p in enumerate(patterns):
         turned = draw(st.booleans())
         values = normal(tuple(p.T if turned else p), types[i % len(types)], i)
+        values = alike(values, outer, inner and draw(st.booleans()))
         factor = lo.KroneckerSparse(values)
         factor = factor.T if turned else factor
         factors += draw(st.sampled_from([[], [], ["D"], ["P"], ["S"], ["D", "P"], ["I", "P", "D"]]))
@@ -409,3 +418,38 @@ def test_packing_puts_numbers_where_it_says():
     np.testing.assert_array_equal(out[:, [1, 3], 0], want)
     np.testing.assert_array_equal(out[:, [1, 3], 1], [[[-1, -1]] * 2, [[-1, 0]] * 2])
     assert np.isnan(out[:, [0, 2]]).all()
+
+
+# -- values that repeat ---------------------------------------------------------------------
+
+
+def packed_bytes(A):
+    return sum(copy.nbytes for plan in plans_of(A) for copy in plan.packed)
+
+
+@pytest.mark.parametrize("k", [1, 40])
+@pytest.mark.parametrize(("outer", "inner"), [(True, False), (True, True), (False, True)])
+@pytest.mark.parametrize("n", [2**9, 3**6])
+def test_what_repeats_is_packed_once(n, outer, inner, k):
+    patterns = lo.Chain.mixed_radix(n)
+    values = [normal(tuple(p), "float32", i) for i, p in enumerate(patterns)]
+    alike = [repeating(v, outer, inner) for v in values]
+    A, B = (lo.Product(tuple(map(lo.KroneckerSparse, v))) for v in (alike, values))
+    x = normal((n, k), "float32")
+    for C in (A, A.H, B):
+        for layout in ("C", "F"):
+            assert_within(C @ LAYOUTS[layout](x), one_by_one(C, x.astype("float64")), C, x)
+    if outer:
+        assert packed_bytes(A) < packed_bytes(B) / 2
+
+
+@pytest.mark.parametrize("at", [(0, 0, 0, 0), (40, 1, 0, 17), (63, 1, 1, 31)])
+def test_values_that_nearly_repeat_do_not(at):
+    values = repeating(normal((64, 2, 2, 32), "float64"), True, True)
+    other = lo.KroneckerSparse(repeating(normal((32, 2, 2, 64), "float64")))
+    x = normal((4096, 1), "float64")
+    values[at] = 3.0
+    A = other @ lo.KroneckerSparse(values)
+    assert_within(A @ x, one_by_one(A, x), A, x)
+    values[at] = np.nan  # equal to nothing
+    assert np.isnan(other @ lo.KroneckerSparse(values) @ x).sum() == 2

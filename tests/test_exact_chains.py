@@ -490,3 +490,14 @@ def test_what_chains_refuse():
     ):
         with pytest.raises(error, match=why):
             call()
+
+
+def test_a_chain_holds_what_repeats_once(tmp_path):
+    n = 1 << 12
+    F = lo.butterfly.dft(n)
+    # a factor holds its twiddles, 4 for each inner index; a permutation is an index
+    assert F.values_nbytes == sum(4 * K.pattern.d * 16 for K in F.factors[:-1])
+    assert F.values_nbytes < 8 * n * 16
+    lo.save(tmp_path / "dft.safetensors", F)
+    x = np.eye(n)[1]
+    np.testing.assert_array_equal(lo.load(tmp_path / "dft.safetensors") @ x, F @ x)

@@ -20,15 +20,18 @@ LAYERS = {  # each may import those on lower levels, and itself
     "rewrite": 3,
     "butterfly": 4,
     "transforms": 5,
-    **dict.fromkeys(["io", "solve", "torch", "dask", "testing"], 6),
+    **dict.fromkeys(["io", "solve", "torch", "dask", "testing", "tuning"], 6),
     **dict.fromkeys(["bench", "commands", "demo"], 7),
     "__main__": 8,
 }
-TORCH = {  # imported when a tensor arrives
+# imported when a tensor arrives
+TORCH = {
     "torch",
     "kernels/torch_ops.py",
+    "kernels/torch_library.py",
     "kernels/torch_gradients.py",
     "kernels/torch_cpu.py",
+    "kernels/cuda/autograd.py",
     "operators/traced.py",
 }
 OUTSIDE = {"numpy", "scipy", "array_api_compat"}  # what may be imported at module level

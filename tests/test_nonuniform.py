@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from theory import gamma
 
 import lazyops as lo
+from lazyops._array import Place
+from lazyops.operators import nonuniform
 from lazyops.testing import check_operator
 
 LONG = np.clongdouble
@@ -154,20 +157,89 @@ def test_gradients_flow_through_nonuniform_sums():
         assert torch.autograd.gradgradcheck(lambda z, A=A: A @ z, x)
 
 
-def test_without_finufft_it_names_the_extra(monkeypatch):
-    real_import = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name == "finufft":
-            raise ImportError(name)
-        return real_import(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    A = lo.nufft([0.5], 4)
+@pytest.mark.parametrize(("name", "extra"), [("finufft", "nufft"), ("cufinufft", "nufft-cuda")])
+def test_without_its_library_it_names_the_extra(name, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+    x = np.ones(4)
+    if name == "cufinufft":
+        x = on_a_device(x)
     with pytest.raises(
-        ImportError, match=r"lo.nufft needs finufft: pip install 'lazyops\[nufft\]'"
+        ImportError, match=rf"lo.nufft needs {name} for x on .*: pip install 'lazyops\[{extra}\]'"
     ):
-        A @ np.ones(4)
+        lo.nufft([0.5], 4) @ x
+
+
+# -- on a GPU: the same plans, by a module that stands in for cufinufft ----------------------------
+
+
+def on_a_device(x):
+    strict = pytest.importorskip("array_api_strict")
+    return strict.asarray(x, device=strict.Device("device1"))
+
+
+def brought_home(x):
+    strict = pytest.importorskip("array_api_strict")
+    return np.asarray(x.to_device(strict.Device("CPU_DEVICE")))
+
+
+class StandIn(types.ModuleType):
+    """cufinufft's plans as its documentation states them, on arrays of "device1"."""
+
+    def __init__(self):
+        super().__init__("cufinufft")
+        self.made = []
+        self.finufft = pytest.importorskip("finufft")
+
+    def Plan(self, nufft_type, n_modes, n_trans=1, eps=1e-6, isign=None, dtype="complex64"):
+        outer, plan = self, types.SimpleNamespace()
+        inner = self.finufft.Plan(nufft_type, n_modes, n_trans, eps, isign, dtype=dtype)
+        real = "float32" if dtype == "complex64" else "float64"
+
+        def host(x, name):
+            assert "device1" in str(x.device)
+            assert str(x.dtype).endswith(name)
+            return brought_home(x)
+
+        def setpts(x, y=None, z=None, s=None, t=None, u=None):
+            axes = {"x": x, "y": y, "z": z, "s": s, "t": t, "u": u}
+            inner.setpts(**{k: host(v, real) for k, v in axes.items() if v is not None})
+
+        plan.setpts = setpts
+        plan.execute = lambda data: on_a_device(inner.execute(host(data, dtype)))
+        outer.made.append((nufft_type, dtype))
+        return plan
+
+
+@pytest.mark.parametrize("sizes", [(7,), (4, 5), (3, 4, 2)])
+@pytest.mark.parametrize("type", [1, 2, 3])
+@pytest.mark.parametrize("columns", [1, 3])
+def test_arrays_on_a_device_go_to_cufinufft(type, sizes, columns, monkeypatch):
+    module = StandIn()
+    monkeypatch.setitem(sys.modules, "cufinufft", module)
+    t = draw(20, len(sizes))
+    n = sizes if type < 3 else draw(11, len(sizes), 2) * 3
+    for dtype in ("complex64", "complex128"):
+        A = lo.nufft(t, n, type, 1e-5)
+        for op in (A, A.H):
+            x = np.random.default_rng(0).standard_normal((op.shape[1], columns)).astype(dtype)
+            there = on_a_device(x)
+            got = op @ there
+            assert got.device == there.device
+            np.testing.assert_array_equal(brought_home(got), op @ x)
+        assert [made for _, made in module.made[-2:]] == [dtype] * 2
+    before = len(module.made)
+    A @ on_a_device(np.ones(A.shape[1]))
+    A @ on_a_device(np.ones(A.shape[1]))
+    assert len(module.made) == before + 1  # kept, after the one of the CPU had taken its place
+
+
+def test_cufinufft_is_told_the_device_and_the_stream(monkeypatch):
+    stream = types.SimpleNamespace(ptr=1234)
+    cupy = types.SimpleNamespace(cuda=types.SimpleNamespace(get_current_stream=lambda: stream))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(nonuniform, "place", lambda x: Place("cupy", "1"))
+    x = types.SimpleNamespace(__cuda_array_interface__={}, device=types.SimpleNamespace(id=1))
+    assert nonuniform._device_options(x) == {"gpu_device_id": 1, "gpu_stream": 1234}
 
 
 def test_what_nonuniform_sums_refuse():

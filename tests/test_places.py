@@ -8,6 +8,7 @@ import weakref
 import numpy as np
 import pytest
 import scipy.sparse
+import scipy.sparse.linalg
 from cases import CASES, c, r
 from theory import assert_within
 
@@ -197,3 +198,29 @@ def test_nothing_keeps_memory_alive():
 def test_place_reads_well():
     assert str(place(np.ones(2))) == "numpy on cpu"
     assert str(Place("cupy", "cuda:0")) == "cupy on cuda:0"
+
+
+def test_operators_for_the_solvers_of_cupy(monkeypatch):
+    """Its LinearOperator is built as SciPy's is, which stands for it."""
+    import sys
+    import types
+
+    op = lo.Dense(c(4, 6))
+    monkeypatch.setitem(sys.modules, "cupyx", None)
+    with pytest.raises(ImportError, match=r"to_cupyx needs CuPy: pip install 'lazyops\[cupy\]'"):
+        op.to_cupyx()
+    names = ["cupyx", "cupyx.scipy", "cupyx.scipy.sparse", "cupyx.scipy.sparse.linalg"]
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules[names[-1]].LinearOperator = scipy.sparse.linalg.LinearOperator
+    theirs = op.to_cupyx()
+    assert not isinstance(theirs, lo.LinearOperator)
+    assert (theirs.shape, theirs.dtype) == ((4, 6), np.dtype("complex128"))
+    x, y = r(6, 2), r(4, 2)
+    for got, want in (
+        (theirs.matvec(x[:, 0]), op @ x[:, 0]),
+        (theirs.matmat(x), op @ x),
+        (theirs.rmatvec(y[:, 0]), op.H @ y[:, 0]),
+        (theirs.rmatmat(y), op.H @ y),
+    ):
+        np.testing.assert_array_equal(got, want)

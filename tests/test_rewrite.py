@@ -6,7 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.signal
 from cases import c, rng
+from hypothesis import given
+from hypothesis import strategies as st
 from theory import gamma, majorant
 
 import lazyops as lo
@@ -24,6 +27,7 @@ twice = lo.kron(d4, p4)
 roll = lambda n, s: lo.Permutation((np.arange(n) - s) % n)
 flip = lambda n: lo.Permutation(np.arange(n)[::-1].copy())
 dilation = lo.Permutation((2 * np.arange(5) + 1) % 5)
+hann = ("hann", 8)
 C6, conv = lo.circulant(c(6)), lo.convolution(c(3), 5)
 
 EXAMPLES = [  # rule: before, after
@@ -105,8 +109,18 @@ EXAMPLES = [  # rule: before, after
     ("fourier_fourier", lo.ifft(6) @ lo.fft(6), "I6"),
     ("fourier_fourier", lo.fft(6).H @ lo.fft(6) @ M(6), "6 * M6"),
     ("fourier_fourier", lo.fft(6, "ortho") @ lo.fft(6, "ortho"), "P6"),
-    ("reversal_fourier", lo.Permutation([0, 3, 2, 1]) @ lo.fft(4), "ifft(4, norm='forward')"),
-    ("fourier_reversal", lo.ifft(4) @ lo.Permutation([0, 3, 2, 1]), "fft(4, norm='forward')"),
+    ("mirror_fourier", lo.Permutation([0, 3, 2, 1]) @ lo.fft(4), "ifft(4, norm='forward')"),
+    ("mirror_fourier", flip(4) @ lo.ifft(4), "fft(4, norm='forward') @ W4^1"),
+    ("fourier_mirror", lo.ifft(4) @ lo.Permutation([0, 3, 2, 1]), "fft(4, norm='forward')"),
+    ("fourier_mirror", lo.fft(4) @ flip(4), "W4^3 @ ifft(4, norm='forward')"),
+    ("cosine_flip", lo.dct(5) @ flip(5), "D5 @ dct(5)"),
+    ("cosine_flip", lo.dct(5, 3) @ flip(5), "D5 @ dst(5, type=3)"),
+    ("flip_cosine", flip(5) @ lo.dst(5), "dct(5) @ D5"),
+    ("flip_cosine", flip(5) @ lo.dct(5, 1).T, "dct(5, type=1).T @ D5"),
+    ("roll_circulant", roll(6, 2) @ C6, "circulant(6)"),
+    ("circulant_roll", C6 @ roll(6, 2), "circulant(6)"),
+    ("flip_circulant_flip", flip(6) @ C6 @ flip(6), "circulant(6)"),
+    ("flip_convolution_flip", flip(4) @ lo.convolution(c(3), 6, "valid") @ flip(6), "conv(3)[4x6]"),
     ("hadamard_hadamard", lo.hadamard(4) @ lo.hadamard(4, "forward"), "I4"),
     ("cosine_cosine", lo.dct(5, 3) @ lo.dct(5), "10*I5"),
     ("cosine_cosine", lo.dst(5, 1, "forward") @ lo.dst(5, 1), "I5"),
@@ -120,8 +134,8 @@ EXAMPLES = [  # rule: before, after
     ("half_fourier", lo.restrict([0, 1, 2], 5) @ lo.fft(5), "rfft(5)"),
     ("fourier_permutation_fourier", lo.fft(6) @ roll(6, 2) @ lo.ifft(6), "W6^2"),
     ("fourier_permutation_fourier", lo.ifft(6) @ roll(6, 2) @ lo.fft(6), "W6^4"),
-    ("fourier_permutation_fourier", lo.fft(6) @ flip(6) @ lo.fft(6), "6 * W6^5"),
-    ("fourier_permutation_fourier", lo.fft(5) @ flip(5) @ lo.ifft(5), "W5^4 @ P5"),
+    ("fourier_mirror", lo.fft(6) @ flip(6) @ lo.fft(6), "6 * W6^5"),
+    ("fourier_mirror", lo.fft(5) @ flip(5) @ lo.ifft(5), "W5^4 @ P5"),
     ("fourier_permutation_fourier", lo.fft(5) @ dilation @ lo.ifft(5), "W5^2 @ P5"),
     ("modulation_modulation", Modulation(6, 2) @ Modulation(6, 4), "I6"),
     ("circulant_circulant", C6 @ lo.circulant(c(6)), "circulant(6)"),
@@ -158,6 +172,13 @@ EXAMPLES = [  # rule: before, after
         lo.wavelet(8, "db2", 1, "periodization") @ lo.iwavelet(8, "db2", 1, "periodization"),
         "I8",
     ),
+    ("synthesis_analysis", lo.istft(20, hann, 4) @ lo.stft(20, hann, 4), "I20"),
+    ("synthesis_analysis", lo.igabor(24, hann, 4, 12) @ lo.gabor(24, hann, 4, 12), "I24"),
+    ("synthesis_analysis", lo.stft(20, hann, 4).H @ lo.stft(20, hann, 4), "8 * D20"),
+    ("lapped_lapped", lo.imdct(21, ("sine", 16)) @ lo.mdct(21, ("sine", 16)), "I21"),
+    ("lapped_lapped", lo.mdct(24, ("sine", 16)) @ lo.imdct(24, ("sine", 16)), "I24"),
+    ("kron_of_scalars", lo.fftn((4, 6)).H @ lo.fftn((4, 6)), "24*I24"),
+    ("kron_of_scalars", lo.kron(2 * m4, 3j * I(3)), "6j * kron(M4, I3)"),
     ("kron_of_identities", lo.kron(I(2), I(3), m4, I(1)), "kron(I6, M4)"),
     ("block_diag_of_identities", lo.block_diag([I(2), I(3), m4]), "block_diag([I5, M4])"),
 ]
@@ -256,3 +277,118 @@ def test_your_own_rule_is_a_function_in_a_table():
 def test_simplify_takes_operators():
     with pytest.raises(TypeError, match="simplify takes an operator, got ndarray"):
         lo.simplify(np.eye(2))
+
+
+# -- of transforms, over sizes and kinds --------------------------------------------------------
+
+SIZES = [*range(1, 18), 31, 32, 48, 97, 100, 128]
+norms = st.sampled_from(["backward", "ortho", "forward"])
+
+
+def agree(A, B, x):
+    """Both products, within the roundings of two FFTs of x, of their kind."""
+    got, want = A @ x, B @ x
+    u = float(np.finfo(want.dtype).eps) / 2
+    spectral = np.sqrt(sum(lo.norm(f, "fro") ** 2 for f in (A, B)))
+    depth = 40 * (1 + np.log2(max(len(x), 2)))  # 4 transforms of some 10 log2 n roundings a point
+    assert got.dtype == want.dtype
+    assert np.linalg.norm(got - want) <= depth * u * spectral * np.linalg.norm(x)
+
+
+@given(
+    st.sampled_from(SIZES),
+    st.integers(1, 4),
+    norms,
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["float32", "float64", "complex64", "complex128"]),
+)
+def test_flips_pass_through_cosine_and_sine_transforms(n, kind, norm, sine, transposed, dtype):
+    n = max(n, 2)
+    C = (lo.dst if sine else lo.dct)(n, kind, norm)
+    C = C.T if transposed else C
+    x = c(n).astype(dtype) if "c" in dtype else c(n).real.astype(dtype)
+    for A in (C @ flip(n), flip(n) @ C):
+        B = lo.simplify(A)
+        assert not any(isinstance(f, lo.Permutation) for f in B.factors)
+        agree(B, A, x)
+    both = flip(n) @ C @ flip(n)
+    agree(lo.simplify(both), both, x)
+
+
+@given(st.sampled_from(SIZES), norms, st.booleans(), st.integers(0, 200))
+def test_mirrors_pass_through_fourier_transforms(n, norm, inverse, s):
+    F = (lo.ifft if inverse else lo.fft)(n, norm)
+    P = lo.Permutation((s - np.arange(n)) % n)
+    for A in (F @ P, P @ F):
+        B = lo.simplify(A)
+        assert not any(isinstance(f, lo.Permutation) for f in getattr(B, "factors", [B]))
+        agree(B, A, c(n))
+    both = P @ F @ P
+    agree(lo.simplify(both), both, c(n))
+
+
+@given(st.sampled_from(SIZES), norms, st.booleans())
+def test_a_fourier_transform_and_its_adjoint_are_a_scalar_in_every_norm(n, norm, inverse):
+    F = (lo.ifft if inverse else lo.fft)(n, norm)
+    G = (lo.ifftn if inverse else lo.fftn)((3, n), norm)
+    for A in (F, F.H, G, G.H):
+        B = lo.simplify(A.H @ A)
+        assert isinstance(B, (lo.Identity, lo.Scalar))
+        agree(B, A.H @ A, c(A.shape[1]))
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 3), st.booleans())
+def test_moves_and_flips_join_filters(m, n, s, complex_ones):
+    part = (lambda v: v) if complex_ones else (lambda v: v.real.copy())
+    x, C, h = part(c(n)), lo.circulant(part(c(n))), part(c(m))
+    modes = ["full", "same", *(["valid"] if m <= n else [])]
+    filters = [lo.convolution(h, n, mode) for mode in modes]
+    flipped = [flip(f.shape[0]) @ f @ flip(n) for f in filters]
+    for A in (roll(n, s) @ C, C @ roll(n, s), flip(n) @ C @ flip(n), *flipped):
+        B = lo.simplify(A)
+        assert isinstance(B, (lo.operators.Circulant, lo.operators.Convolution))
+        agree(B, A, x)
+
+
+@given(
+    st.integers(1, 60),
+    st.integers(1, 17),
+    st.integers(1, 9),
+    st.sampled_from(["hann", "boxcar", ("kaiser", 8.6)]),
+    st.sampled_from(["twosided", "centered"]),
+    st.sampled_from([None, 0, 1]),
+)
+def test_synthesis_undoes_analysis(n, m, hop, name, mode, shift):
+    w = scipy.signal.get_window(name, m)
+    options = {"fft_mode": mode, "phase_shift": shift, "mfft": m + hop}
+    S = lo.stft(n, w, hop, **options)
+    try:
+        inverse = lo.istft(n, w, hop, **options)
+    except ValueError:
+        return  # some sample is seen by no frame
+    assert repr(lo.simplify(inverse @ S)) == f"I{n}"
+    assert S.shape[0] == n or not isinstance(lo.simplify(S @ inverse), lo.Identity)
+    frame = lo.simplify(S.H @ S)  # no dual: a diagonal, unless the window is its own
+    np.testing.assert_allclose(frame.to_dense(), S.H.to_dense() @ S.to_dense(), atol=1e-12)
+    other = lo.istft(n, w, hop, **options, dual=np.arange(1.0, m + 1))
+    A = other @ S
+    np.testing.assert_allclose(lo.simplify(A).to_dense(), A.to_dense(), atol=1e-12)
+
+
+@given(st.integers(1, 60), st.sampled_from([4, 8, 16]), st.sampled_from(["sine", "vorbis"]))
+def test_lapped_transforms_undo_each_other(n, m, name):
+    A, B = lo.mdct(n, (name, m)), lo.imdct(n, (name, m))
+    assert repr(lo.simplify(B @ A)) == f"I{n}"
+    whole = A.shape[0] == n  # else it is a projection
+    assert isinstance(lo.simplify(A @ B), lo.Identity) == whole
+
+
+@given(st.sampled_from([(1, 2), (2, 3), (2, 4), (3, 3), (4, 6)]), st.integers(1, 6))
+def test_gabor_and_zak_transforms_are_undone(sizes, count):
+    a, M = sizes
+    n = a * count
+    A, B = lo.gabor(n, ("boxcar", min(M, n)), a, M), lo.igabor(n, ("boxcar", min(M, n)), a, M)
+    assert repr(lo.simplify(B @ A)) == f"I{n}"
+    Z = lo.zak(n, a)
+    assert repr(lo.simplify(Z.H @ Z)) == repr(lo.simplify(Z @ Z.H)) == f"I{n}"

@@ -256,6 +256,30 @@ def test_gradients_flow_through_torch():
         A = (lo.iwavelet if inverse else lo.wavelet)((9, 20), "db2", 1, "antireflect")
         x = torch.from_numpy(probe(A.shape[1], "float64")).requires_grad_()
         assert torch.autograd.gradcheck(lambda t, A=A: A @ t, (x,), fast_mode=True)
+        assert torch.autograd.gradgradcheck(lambda t, A=A: A @ t, (x,), fast_mode=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own
+@pytest.mark.parametrize("columns", [1, 3])
+def test_torch_runs_the_same_by_the_compiled_kernel_and_by_its_own_operations(columns):
+    """The code of all libraries, as a GPU runs it: values, derivatives, maps over batches."""
+    torch = pytest.importorskip("torch")
+    W = lo.wavelet(200, "db4", level=3)
+    for A in (W, W.H, lo.iwavelet((20, 36), "bior2.2", level=2)):
+        x = torch.from_numpy(probe((A.shape[1], columns), "float64"))
+        want = A @ x
+        passes = A.level * len(A.sizes)  # of sums of 64 products at most, zeros counted
+        growth = max(2 * np.abs(f).sum() for f in A.bank) ** passes
+        bound = 2 * gamma(64 * passes, float) * growth * float(abs(x).max())
+        asked = x.clone().requires_grad_()
+        assert abs(A._anywhere(x) - want).max() <= bound
+        assert torch.autograd.gradcheck(A._anywhere, (asked,), fast_mode=True)
+        _, tangent = torch.func.jvp(lambda t, A=A: A @ t, (x,), (x,))
+        assert abs(tangent - want).max() <= bound
+        rows = torch.func.vmap(lambda t, A=A: A @ t, in_dims=1, out_dims=1)(x)
+        assert abs(rows - want).max() <= bound
+        (A @ asked).sum().backward()
+        assert torch.equal(asked.grad, A.H @ torch.ones_like(want))
 
 
 # -- what is asked for wrongly ------------------------------------------------------------------

@@ -30,7 +30,9 @@ def _visit(node, below):
         dense = np.abs(to_numpy(node.to_dense()).astype(np.complex128))
         if isinstance(node, (ops.Cosine, ops.Hartley, ops.RealFourier)):
             dense = np.full(node.shape, dense.max())  # a part of an FFT, all as large
-        if isinstance(node, (ops.Circulant, ops.Convolution)):  # ||kernel||_1 in a spectrum
+        if isinstance(
+            node, (ops.Circulant, ops.Convolution, ops.GridConvolution)
+        ):  # ||kernel||_1 in a spectrum
             dense = np.full(node.shape, dense.sum(axis=1).max(initial=0))
         rows = max(int((dense != 0).sum(axis=1).max(initial=1)), 1)
         columns = max(int((dense != 0).sum(axis=0).max(initial=1)), 1)

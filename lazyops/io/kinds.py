@@ -26,6 +26,7 @@ from ..operators import (
     Fourier,
     Frames,
     Function,
+    GridConvolution,
     Hadamard,
     HalfFourier,
     Hartley,
@@ -56,6 +57,7 @@ from ..operators import (
 from ..operators.boundary import MODES
 from ..operators.convolution import METHODS
 from ..operators.fourier import NORMS
+from ..operators.grid_convolution import METHODS as GRID_METHODS
 
 Check = Callable[[Any], bool]
 Fields = dict[str, Any]
@@ -149,6 +151,14 @@ def norm(value: Any) -> bool:
 
 def method(value: Any) -> bool:
     return value in METHODS
+
+
+def grid_filter(value: Any) -> bool:
+    return is_array(value) and 0 < value.ndim <= MAX_AXES
+
+
+def grid_method(value: Any) -> bool:
+    return value in GRID_METHODS
 
 
 def kind_of_cosine(value: Any) -> bool:
@@ -305,9 +315,18 @@ KINDS = {
             "transposed": flag,
         },
     ),
+    "GridConvolution": Kind(
+        GridConvolution,
+        {
+            "kernel": grid_filter,
+            **dict.fromkeys(("sizes", "start", "rows"), axes),
+            "method": grid_method,
+        },
+    ),
     "Hadamard": Kind(Hadamard, {"n": size, "norm": norm}),
     "HalfFourier": Kind(
-        HalfFourier, {"n": size, "inverse": flag, "norm": norm, "transposed": flag}
+        HalfFourier,
+        {"n": size, "inverse": flag, "norm": norm, "transposed": flag, "doubled": flag},
     ),
     "Hartley": Kind(Hartley, {"n": size, "norm": norm}),
     "HStack": Kind(HStack, {"blocks": operators}, one_size(0)),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._array import Array
-from . import cpu, cuda, filterbank, reference, split
+from . import cpu, cuda, filterbank, reference, shifts, split
 from .codes import Codes, bits_joined, bits_split, held_shape
 from .csr import Buckets, csr_buckets, csr_matmat
 from .plan import Plan, obstacle, plan, shape_class
@@ -44,6 +44,7 @@ __all__ = [
     "plan_obstacle",
     "set_num_threads",
     "shape_class",
+    "shifts_obstacle",
     "split_obstacle",
     "status",
     "tensor_chain",
@@ -130,6 +131,13 @@ def filterbank_obstacle(filters: Array, x: Array) -> str | None:
     if FORCED == "reference":
         return "LAZYOPS_KERNEL=reference"
     return filterbank.obstacle(filters, x)
+
+
+def shifts_obstacle(x: Array, terms: int) -> str | None:
+    """Why `shifts.add_shifted` is not used for `x`; None if it is."""
+    if FORCED == "reference":
+        return "LAZYOPS_KERNEL=reference"
+    return shifts.obstacle(x, terms)
 
 
 def _named(name: str | None) -> Kernel:

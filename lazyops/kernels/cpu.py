@@ -56,6 +56,7 @@ class Library(NamedTuple):
     distance: Any  # (rounds) -> ns of a cache line to another thread and back
     decompose: Any  # (x, filters, low, high, start, first, rows) -> Outcome
     reconstruct: Any  # (low, high, filters, x, start, first, rows) -> Outcome
+    add_shifted: Any  # (x, y, offsets, weights, start, stop) -> Outcome
 
 
 def find(folders: list[str] | None = None) -> Library | str:
@@ -150,6 +151,7 @@ def load(level: str, path: str) -> Library:
     library.lazyops_distance.restype = ctypes.c_double
     for level_of_bank in (library.lazyops_decompose, library.lazyops_reconstruct):
         level_of_bank.argtypes = [ctypes.py_object] * 4 + [ctypes.c_int64] * 3
+    library.lazyops_add_shifted.argtypes = [ctypes.py_object] * 4 + [ctypes.c_int64] * 2
     return Library(
         level,
         path,
@@ -168,6 +170,7 @@ def load(level: str, path: str) -> Library:
         library.lazyops_distance,
         library.lazyops_decompose,
         library.lazyops_reconstruct,
+        library.lazyops_add_shifted,
     )
 
 

@@ -4,11 +4,15 @@ The packed copy of a run has shape (tiles, bytes).  A tile of `width` blocks hol
 stages one after the other: (numbers, parts, width), real and imaginary parts as vectors of their
 own, or, of codes, (words, width), as src/codes.h says.  Nothing in it depends on diagonals,
 scalars, permutations or direction: ``A``, ``A.H``, ``2 * A`` and ``P @ A`` find the same one.
+
+Values that repeat are packed once (kernels/repeats.py): tiles start again after the last one that
+differs, and a step walks its numbers by two strides, either of which may be 0.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -17,7 +21,8 @@ import numpy as np
 
 from . import cpu
 from .memory import aligned
-from .runs import Class, Run
+from .repeats import Repeats
+from .runs import TOGETHER, Class, Run
 from .stage import Stage
 
 __all__ = ["Block", "Packed", "moves", "pack", "packed"]
@@ -28,6 +33,14 @@ class Block(NamedTuple):
 
     stages: list[Stage]
     offset: int  # bytes before it
+    repeats: Repeats  # of all its stages
+
+    def strides(self, run: Run) -> tuple[int, int]:
+        """Numbers from one outer and from one inner index to the next, within a tile."""
+        _, delta = counts(self.stages, run)
+        size = numbers_of(self.stages)
+        outer, inner = self.repeats
+        return (0 if outer else size * (1 if inner else delta)), (0 if inner else size)
 
 
 class Packed:
@@ -50,10 +63,11 @@ def packed(run: Run, blocks: Sequence[Block], kind: Class) -> Packed:
     factors = [s for b in blocks for s in b.stages]
     key = (
         tuple((id(s.held), _bits(s), s.transpose, s.conj, *s.pattern) for s in factors),
-        tuple((len(b.stages), b.offset) for b in blocks),
+        tuple((len(b.stages), b.offset, b.repeats) for b in blocks),
         run.fused,
         run.digits if kind.width > 1 else (),
         *kind.packing,
+        unique(run, blocks, kind),
     )
     found = TABLE.get(key)
     if found is None:
@@ -68,8 +82,8 @@ def _bits(stage: Stage) -> int | None:
 
 def pack(run: Run, blocks: Sequence[Block], kind: Class) -> np.ndarray:
     """(tiles, bytes), aligned to a cache line."""
-    tiles = -(-run.blocks // kind.width)
-    out = aligned((tiles, sum(bytes_of(b.stages, run, kind) for b in blocks)), np.uint8)
+    tiles = -(-unique(run, blocks, kind) // kind.width)
+    out = aligned((tiles, sum(bytes_of(b, run, kind) for b in blocks)), np.uint8)
     for move in moves(run, blocks, kind, out):
         move()
     return out
@@ -82,19 +96,20 @@ def moves(
     C arrays of `kind.dtype`, have changed in place."""
     real = np.float32 if kind.size == 4 else np.float64
     order = run.order(kind)
+    count = unique(run, blocks, kind)
     for block in blocks:
         s = len(block.stages)
         coded = block.stages[0].coding
-        piece = out[:, block.offset : block.offset + bytes_of(block.stages, run, kind)]
+        piece = out[:, block.offset : block.offset + bytes_of(block, run, kind)]
         if coded:
             piece[...] = 0
             piece = piece.view(np.uint32).reshape(len(out), -1, 1, kind.width)
         else:
             piece = piece.view(real).reshape(len(out), -1, kind.parts, kind.width)
-        every = len_of(block.stages, run) if s == 1 else s * size_of_stage(s)
+        every = len_of(block, run) if s == 1 else s * size_of_stage(s)
         for q, stage in enumerate(block.stages):
-            from_block, from_number = _offsets(stage, run, s, q)
-            from_block = from_block if order is None else from_block[order]
+            from_block, from_number = _offsets(stage, run, s, q, block.repeats)
+            from_block = (from_block if order is None else from_block[order])[:count]
             at = q * size_of_stage(s) if s > 1 else 0
             where = from_block, from_number, piece, at, every // s, every
             if coded:
@@ -111,23 +126,47 @@ def size_of_stage(s: int) -> int:
     return 4 << (s - 1)
 
 
-def len_of(stages: Sequence[Stage], run: Run) -> int:
-    """Numbers of these stages in one of the run's blocks."""
-    entries: int = sum(s.pattern.entries for s in stages)
-    return entries // run.blocks
+def numbers_of(stages: Sequence[Stage]) -> int:
+    """Numbers that these stages read for one outer and one inner index."""
+    _, b, c, _ = stages[0].pattern
+    return b * c if len(stages) == 1 else len(stages) * size_of_stage(len(stages))
 
 
-def bytes_of(stages: Sequence[Stage], run: Run, kind: Class) -> int:
+def counts(stages: Sequence[Stage], run: Run) -> tuple[int, int]:
+    """Outer and inner indices of these stages within a block of the run."""
+    return stages[-1].pattern.a // run.fused.a, stages[0].pattern.d // run.fused.d
+
+
+def len_of(block: Block, run: Run) -> int:
+    """Numbers of a block's stages in one tile, of one lane."""
+    (alpha, delta), (outer, inner) = counts(block.stages, run), block.repeats
+    return (1 if outer else alpha) * (1 if inner else delta) * numbers_of(block.stages)
+
+
+def bytes_of(block: Block, run: Run, kind: Class) -> int:
     """Bytes that they take in a tile: whole words, and whole vectors or numbers."""
-    count = len_of(stages, run) * kind.parts
-    if (coded := stages[0].coding) is None:
+    count = len_of(block, run) * kind.parts
+    if (coded := block.stages[0].coding) is None:
         return count * kind.width * kind.size
     least = kind.size * kind.lanes if kind.width > 1 else kind.size
     taken = -(-count * coded[0].room // 32) * 4 * kind.width
     return -(-taken // least) * least
 
 
-def _offsets(stage: Stage, run: Run, s: int, q: int) -> tuple[np.ndarray, np.ndarray]:
+def unique(run: Run, blocks: Sequence[Block], kind: Class) -> int:
+    """Blocks of the run, as lanes come, after which all values start again."""
+    if not all(b.repeats.outer for b in blocks):
+        return run.blocks
+    period = 1 if all(b.repeats.inner for b in blocks) else run.fused.d
+    if not kind.batch:
+        return min(math.lcm(period, kind.width), run.blocks)  # whole tiles
+    side_by_side = max(TOGETHER, kind.lanes)  # at most: what a kernel counts them by starts once
+    return min(period * -(-side_by_side // period), run.blocks)
+
+
+def _offsets(
+    stage: Stage, run: Run, s: int, q: int, repeats: Repeats
+) -> tuple[np.ndarray, np.ndarray]:
     """Where in a C array of values each block begins, and each number of a block in the order in
     which it is read: that of stage q of a group of s."""
     a, b, c, d = stage.pattern
@@ -138,7 +177,8 @@ def _offsets(stage: Stage, run: Run, s: int, q: int) -> tuple[np.ndarray, np.nda
     outer, inner = a // A, d // D
     block = _sums((A, outer * b * c * d), (D, 1))
     number = _sums(
-        (outer // high, high * b * c * d), (inner // low, D),
+        (1 if repeats.outer else outer // high, high * b * c * d),
+        (1 if repeats.inner else inner // low, D),
         (high, b * c * d), (low, inner // low * D), (b, row), (c, column),
     )  # fmt: skip
     return block, number

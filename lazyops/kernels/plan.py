@@ -16,7 +16,7 @@ from .. import _array
 from . import cpu
 from .memory import LARGE, result
 from .program import Part, Program, parts_of
-from .runs import Class
+from .runs import TOGETHER, Class
 from .stage import Group, Stage, groups, is_complex, result_dtype, with_scales_apart
 
 __all__ = ["Plan", "Step", "obstacle", "plan", "shape_class"]
@@ -69,7 +69,7 @@ def shape_class(columns: int, strides: tuple[int, ...], itemsize: int) -> tuple[
     turned = strides[0] == itemsize and strides[1] != itemsize
     if columns <= FEW:
         return 0, turned
-    together = 4
+    together = TOGETHER
     while together > 1 and columns * itemsize * together > 2 * PIECE:
         together //= 2
     return together, turned
@@ -161,10 +161,11 @@ def one(stage: Stage, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return x if stage.scale is None else (stage.scale * x).astype(dtype, copy=False)
 
 
-def plan(stages: Sequence[Stage], like: np.ndarray) -> Plan:
+def plan(stages: Sequence[Stage], like: np.ndarray, changing: bool = False) -> Plan:
     """A plan of ``stages[0] @ stages[1] @ ...`` for arrays of the dtype, width and order of `like`.
 
-    For stages without an `obstacle`, which the caller has asked about.
+    For stages without an `obstacle`, which the caller has asked about.  `changing`: values that
+    repeat now may be others when the plan runs.
     """
     stages = with_scales_apart(stages)
     name = result_dtype(stages, like.dtype.name)
@@ -176,7 +177,7 @@ def plan(stages: Sequence[Stage], like: np.ndarray) -> Plan:
     for group in groups(stages):
         why = _alone(group, kind)
         if why is None:
-            waiting += parts_of(group, kind)
+            waiting += parts_of(group, kind, changing)
             continue
         _flush(waiting, steps, kind)
         steps.append(Step(None, _as_stages(group), why))

@@ -10,6 +10,7 @@ import numpy as np
 
 from .memory import aligned
 from .packing import Block, Packed, bytes_of, packed
+from .repeats import ONCE, repeats
 from .runs import Class, Run, cut, radix_groups
 from .stage import Group, Stage
 
@@ -44,9 +45,12 @@ class Part(NamedTuple):
         return [s for b in self.blocks if isinstance(b, Block) for s in b.stages]
 
 
-def parts_of(group: Group, kind: Class) -> list[Part]:
+def parts_of(group: Group, kind: Class, changing: bool = False) -> list[Part]:
     """A group cut into runs.  The cut is that of the canonical direction, so that the adjoint
-    meets the same runs and the same packed values."""
+    meets the same runs and the same packed values.
+
+    `changing`: the values will be others, so none of them is known to repeat.
+    """
     reverse = group.transposed
     conj = min(group.factors, key=lambda s: id(s.held)).conj
     stages = [s.flipped for s in reversed(group.stages)] if reverse else list(group.stages)
@@ -58,7 +62,8 @@ def parts_of(group: Group, kind: Class) -> list[Part]:
     for run in runs:
         lo = 0 if run.start == 0 else at[run.start]
         hi = len(stages) if run.stop == len(at) else at[run.stop]
-        found.append(Part(run, _blocks(run, stages[lo:hi], kind), reverse, conj, None, None))
+        blocks = _blocks(run, stages[lo:hi], kind, changing)
+        found.append(Part(run, blocks, reverse, conj, None, None))
     if reverse:
         found.reverse()
     found[0] = found[0]._replace(index=group.index)
@@ -66,14 +71,16 @@ def parts_of(group: Group, kind: Class) -> list[Part]:
     return found
 
 
-def _blocks(run: Run, stages: Sequence[Stage], kind: Class) -> list[Any]:
-    blocks, offset = [], 0
+def _blocks(run: Run, stages: Sequence[Stage], kind: Class, changing: bool) -> list[Any]:
+    blocks: list[Any] = []
+    offset = 0
     for group in radix_groups(run, stages, kind):
         if group[0].pattern is None:
             blocks.append(group[0])
             continue
-        blocks.append(Block(group, offset))
-        offset += bytes_of(group, run, kind)
+        block = Block(group, offset, ONCE if changing else repeats(group))
+        blocks.append(block)
+        offset += bytes_of(block, run, kind)
     return blocks
 
 
@@ -285,8 +292,8 @@ class Program:
         if kind.batch and all(step[0] == RADIX for step in steps):
             wide = WIDE | DIRECT_IN * direct(i, steps, True) | DIRECT_OUT * direct(o, steps, False)
         return [
-            run.blocks, run.rows, group, *sides, copy.values.ctypes.data, copy.values.shape[1], at,
-            len(steps), int(part.conj), far, wide, spare,
+            run.blocks, run.rows, group, *sides, copy.values.ctypes.data, copy.values.shape[1],
+            copy.values.shape[0], at, len(steps), int(part.conj), far, wide, spare,
         ]  # fmt: skip
 
     def _steps(self, part: Part) -> list[list[int]]:
@@ -303,7 +310,8 @@ class Program:
                 coding = (
                     0 if coded is None else self._at(coded[0].record(*coded[1:], self.kind.parts))
                 )
-                end = [first.d // D, block.offset, int(part.reverse), 0, coding]
+                strides = block.strides(part.run)
+                end = [first.d // D, block.offset, int(part.reverse), 0, coding, *strides]
                 if first[1:3] == (2, 2):
                     found.append([RADIX, last.a // A, len(block.stages), 0, *end])
                 else:
@@ -311,15 +319,15 @@ class Program:
                     rows = last.shape[1 if part.reverse else 0] // (A * D)
             elif block.values is not None:
                 values, per_tile = self._diagonal(block, part.run, rows)
-                found.append(
-                    [DIAGONAL, rows, 0, 0, 0, self._at(values), int(part.conj), per_tile, 0]
-                )
+                at = self._at(values)
+                found.append([DIAGONAL, rows, 0, 0, 0, at, int(part.conj), per_tile, 0, 0, 0])
             else:
                 number = np.array(
                     [block.scale], "complex128" if self.kind.parts == 2 else "float64"
                 )
                 number = number.astype(self.kind.dtype).view(self._real)
-                found.append([SCALE, rows, 0, 0, 0, self._at(number), int(part.conj), 0, 0])
+                at = self._at(number)
+                found.append([SCALE, rows, 0, 0, 0, at, int(part.conj), 0, 0, 0, 0])
         return found
 
     @property

@@ -53,7 +53,8 @@ class Repacked:
         key = (adjoint, x.dtype, *shape_class(x.shape[1], x.strides, x.itemsize))
         if (found := self.plans.get(key)) is not None:
             return found
-        made = self.plans[key] = plan(adjoint_of(self.stages) if adjoint else self.stages, x)
+        stages = adjoint_of(self.stages) if adjoint else self.stages
+        made = self.plans[key] = plan(stages, x, changing=True)
         for step in made.steps:
             if step.program is None:
                 continue

@@ -26,6 +26,9 @@ from ..pattern import Pattern
 __all__ = ["Class", "Run", "cut", "radix_groups"]
 
 
+TOGETHER = 4  # blocks side by side in an intermediate result of the batch form, at most
+
+
 class Class(NamedTuple):
     """The shape class of a product: what a plan and its packed values are made for."""
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._array import join_dtypes, with_complex
+from .._array import dtype_name, join_dtypes, with_complex
 from ..pattern import Pattern
 from .codes import Codes, Coding
 
@@ -164,7 +164,7 @@ def result_dtype(stages: Sequence[Stage], x: str) -> str:
     # every dtype once: its name costs a microsecond
     arrays = dict.fromkeys(s.values.dtype for s in stages if s.values is not None)
     for dtype in (*arrays, *(s.scale.dtype for s in stages if isinstance(s.scale, np.generic))):
-        x = join_dtypes(x, dtype.name)
+        x = join_dtypes(x, dtype.name if isinstance(dtype, np.dtype) else dtype_name(dtype))
     return with_complex(x) if any(isinstance(s.scale, complex) for s in stages) else x
 
 

@@ -22,7 +22,7 @@ from torch.autograd import forward_ad
 
 from .._array import dtype_name, join_dtypes, real_dtype, with_complex
 from ..pattern import Pattern
-from . import torch_cpu
+from . import cuda, torch_cpu
 from .stage import Stage
 
 __all__ = ["Chain", "chain", "obstacle"]
@@ -42,21 +42,23 @@ def obstacle(stages: Sequence[Stage], x: Any) -> str | None:
     """Why `Chain` does not take these stages; None if it does."""
     if not isinstance(x, torch.Tensor):
         return "it takes tensors"
-    if x.device.type != "cpu":
-        return "it runs on the CPU"
+    on_cpu = x.device.type == "cpu" and cuda.device_of(x) is None
+    if not on_cpu and cuda.device_of(x) is None:
+        return "it runs on the CPU and on CUDA devices"
     for s in stages:
         if s.coding is not None:
             return "it takes values, not codes"
         if s.values is not None:
-            if not isinstance(s.values, torch.Tensor) or s.values.dtype not in DTYPES:
-                return "it takes tensors of float32, float64, complex64, complex128"
+            taken = DTYPES if on_cpu else (*DTYPES, torch.float16, torch.bfloat16)
+            if not isinstance(s.values, torch.Tensor) or s.values.dtype not in taken:
+                return f"it takes tensors of {', '.join(dtype_name(d) for d in taken)}"
             if not s.values.numel():
                 return "there is nothing to multiply"
         if s.scale is not None and not isinstance(s.scale, (int, float, complex, np.generic)):
             return "it takes scalars of Python and NumPy"
         if isinstance(s.scale, int) and abs(s.scale) >> 1000:
             return "that many bits are too many for a float"
-    return torch_cpu.obstacle()
+    return torch_cpu.obstacle() if on_cpu else None
 
 
 class Chain:
@@ -90,7 +92,22 @@ class Chain:
             y = self.fixed(x)
             if y is not None:
                 return y
+        return self.record(x)
+
+    def record(self, x: torch.Tensor) -> torch.Tensor:
+        """The product, with its derivatives."""
         return chain(x, self.arrays, self.forms, self.scales, self.strong)
+
+    def recorded(self, x: torch.Tensor) -> bool:
+        """Whether somebody listens: as `_recorded`, but nobody where gradients are off."""
+        try:
+            x.data_ptr()
+        except RuntimeError:  # of torch.func
+            return True
+        off = type(x) is torch.Tensor and not torch.is_grad_enabled()
+        if off and not torch.compiler.is_compiling():
+            return forward_ad.unpack_dual(x).tangent is not None
+        return self._recorded(x)
 
     @property
     def plans(self) -> list[Any]:
@@ -153,6 +170,14 @@ def _arrays_with_forms(arrays, forms):
 
 def _chain_cpu(x, arrays, forms, scales):
     return torch_cpu.product(stages_of, x, arrays, forms, scales)
+
+
+def _chain_cuda(x, arrays, forms, scales):
+    return cuda.product(stages_of(arrays, forms, scales), x)
+
+
+def _chain_grad_cuda(g, x, arrays, forms, scales, wanted):
+    return cuda.gradients(stages_of(arrays, forms, scales), g, x, wanted)
 
 
 def _chain_fake(x, arrays, forms, scales):
@@ -398,6 +423,8 @@ def as_kind(gradient, of):
 
 LIBRARY.impl("chain", _chain_cpu, "CPU")
 LIBRARY.impl("chain_grad", _chain_grad_cpu, "CPU")
+LIBRARY.impl("chain", _chain_cuda, "CUDA")
+LIBRARY.impl("chain_grad", _chain_grad_cuda, "CUDA")
 torch.library.register_fake("lazyops::chain", _chain_fake, lib=LIBRARY)
 torch.library.register_fake("lazyops::chain_grad", _chain_grad_fake, lib=LIBRARY)
 CHAIN = torch.ops.lazyops.chain.default

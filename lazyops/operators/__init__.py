@@ -25,6 +25,7 @@ from .fourier import Fourier as Fourier
 from .frames import Frames as Frames
 from .function import Foreign as Foreign
 from .function import Function as Function
+from .grid_convolution import GridConvolution as GridConvolution
 from .hadamard import Hadamard as Hadamard
 from .hadamard import walsh_order as walsh_order
 from .hartley import Hartley as Hartley

@@ -279,6 +279,20 @@ class LinearOperator(Node):
         """The same operator with its values in `dtype`."""
         return self.to(dtype=dtype)
 
+    def to_cupyx(self) -> Any:
+        """This operator as a ``cupyx.scipy.sparse.linalg.LinearOperator``, for CuPy's solvers.
+
+        Its values stay where they are: move them first, ``A.to(like=x).to_cupyx()``.
+
+        Raises
+        ------
+        ImportError
+            Without CuPy.
+        """
+        from .cupyx import to_cupyx
+
+        return to_cupyx(self)
+
     # -- looking inside ----------------------------------------------------------------------
 
     def to_dense(self, like: Array | None = None, *, force: bool = False) -> Array:

@@ -7,11 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from .._array import Array, is_numpy
+from .._array import Array, array_namespace, is_numpy
 from ..kernels import Plan, Stage, plan, plan_obstacle, shape_class, tensor_chain
+from ..kernels.cuda import DeviceChain, stages_obstacle
 from .base import LinearOperator
+from .tree import fold
 
-__all__ = ["Link", "links", "plan_for", "plans_of", "tensors_for"]
+__all__ = [
+    "Link",
+    "columns_like",
+    "device_chains",
+    "links",
+    "nodes",
+    "plan_for",
+    "plans_of",
+    "tensors_for",
+]
 
 Link = LinearOperator | tuple[LinearOperator, ...]  # one factor, or neighbours with a stage each
 NO_PLAN = object()
@@ -85,6 +96,46 @@ def tensors_for(op: LinearOperator, at: int, link: tuple, x: Array) -> Any:
         made = tensor_chain(stages, x, getattr(op, "pack", True))
         found = op._cache.setdefault(key, NO_PLAN if made is None else made)
     return None if found is NO_PLAN else found
+
+
+def device_chains(op: LinearOperator, x: Array) -> Iterator[tuple[DeviceChain, int]]:
+    """What kernels of a device run as one piece in ``op @ x``, with the rows that each takes."""
+    inside: set[int] = set()
+    pieces: list[tuple[LinearOperator, int, tuple[LinearOperator, ...]]] = []
+    for node in nodes(op):
+        if node._operands and hasattr(node, "pack"):
+            runs = [(node, at, f) for at, f in enumerate(links(node)) if isinstance(f, tuple)]
+            pieces += runs
+            inside.update(id(f) for *_, link in runs for f in link)
+        elif _is_factor(node._stage()):
+            pieces.append((node, 0, (node,)))
+    for node, at, link in pieces:
+        if len(link) == 1 and id(node) in inside:
+            continue
+        found = tensors_for(node, at, link, x)
+        if isinstance(found, DeviceChain) and stages_obstacle(found.stages, x) is None:
+            yield found, link[-1].shape[1]
+
+
+def nodes(op: LinearOperator) -> list[LinearOperator]:
+    """Every node of an expression once."""
+    found: list[LinearOperator] = []
+
+    def visit(node: LinearOperator, _: tuple) -> bool:
+        found.append(node)
+        return True
+
+    fold(op, visit)
+    return found
+
+
+def columns_like(x: Array, rows: int, columns: int) -> Array:
+    """An array of this shape in the library, on the device and in the order of `x`."""
+    xp = array_namespace(x)
+    strides = x.stride() if hasattr(x, "stride") else x.strides
+    if min(rows, columns) > 1 and len(strides) > 1 and strides[0] < strides[1]:
+        return xp.ones((columns, rows), dtype=x.dtype, device=x.device).T
+    return xp.ones((rows, columns), dtype=x.dtype, device=x.device)
 
 
 def make_plan(link: tuple[LinearOperator, ...], x: np.ndarray) -> Any:

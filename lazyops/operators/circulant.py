@@ -21,7 +21,7 @@ from .base import LinearOperator
 from .convolution import Convolution, check_kernel, filtered_columns
 from .spectrum import fast_length, in_precision
 
-SMALL = 64  # up to here a product with the dense matrix is faster than two FFTs
+SMALL = 48  # up to here a product with the dense matrix is faster than two FFTs
 
 
 @dataclass(eq=False, repr=False)
@@ -75,7 +75,7 @@ class Circulant(LinearOperator):
 
     def _matrix(self, column: Array) -> Array:
         """The dense matrix, kept while no gradient is asked for."""
-        key = ("matrix", dtype_name(column.dtype))
+        key = ("matrix", column.dtype)
         version = getattr(self.column, "_version", 0)
         if key in self._cache and self._cache[key][0] == version:
             return self._cache[key][1]

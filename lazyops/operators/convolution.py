@@ -125,24 +125,42 @@ class Convolution(LinearOperator):
 
     def _by_blocks(self, x: Array, kernel: Array) -> Array:
         """Overlap-add: blocks of x, whose results reach into the block behind."""
-        xp, m, k = array_namespace(x), kernel.shape[0], x.shape[1]
-        length = block_length(m, self.n, self._is_real(x))
-        size = length - m + 1
+        m, length = kernel.shape[0], block_length(kernel.shape[0], self.n, self._is_real(x))
+        if is_numpy(x):
+            return self._by_stretches(x, kernel, length)
+        xp, k, size = array_namespace(x), x.shape[1], length - m + 1
         blocks = -(-self.n // size)
         zeros = lambda *shape: xp.zeros(shape, dtype=x.dtype, device=x.device)
         x = xp.concat([x, zeros(blocks * size - self.n, k)], axis=0)
         y = filtered(xp.reshape(x, (blocks, size, k)), kernel, length, self._cache, axis=1)
         zeros = lambda *shape: xp.zeros(shape, dtype=y.dtype, device=y.device)
         head = xp.reshape(y[:, :size, :], (blocks * size, k))
-        if is_numpy(x):
-            out = np.concatenate([head, zeros(size, k)])
-            later = out[size:].reshape(blocks, size, k)
-            later[:, : m - 1] += y[:, size:]
-            return out[self.start : self.start + self.rows]
         tail = xp.concat([y[:, size:, :], zeros(blocks, size - m + 1, k)], axis=1)
         tail = xp.reshape(tail, (blocks * size, k))
         full = xp.concat([head, zeros(size, k)], axis=0) + xp.concat([zeros(size, k), tail], axis=0)
         return full[self.start : self.start + self.rows, :]
+
+    def _by_stretches(self, x: np.ndarray, kernel: np.ndarray, length: int) -> np.ndarray:
+        """`_by_blocks`, as many at a time as stay in a cache."""
+        m, k = kernel.shape[0], x.shape[1]
+        size = length - m + 1
+        blocks = -(-self.n // size)
+        together = max(8, STRETCH // (length * k * x.itemsize))
+        full = np.empty((blocks * size + m - 1, k), np.result_type(x, kernel))
+        left = np.zeros((m - 1, k), full.dtype)  # what reaches beyond the stretch before
+        for first in range(0, blocks, together):
+            count = min(together, blocks - first)
+            part = x[first * size : (first + count) * size]
+            if part.shape[0] < count * size:
+                part = np.concatenate([part, np.zeros((count * size - part.shape[0], k), x.dtype)])
+            y = filtered(part.reshape(count, size, k), kernel, length, self._cache, axis=1)
+            out = full[first * size : (first + count) * size].reshape(count, size, k)
+            out[...] = y[:, :size]
+            out[0, : m - 1] += left
+            out[1:, : m - 1] += y[:-1, size:]
+            left = y[-1, size:]
+        full[blocks * size :] = left
+        return full[self.start : self.start + self.rows]
 
     # -- which way
 
@@ -186,28 +204,39 @@ def block_length(m: int, n: int, is_real: bool) -> int:
     return fast_length(min(max(8 * m, 256), max(n + m - 1, 2 * m)), is_real)
 
 
-# Nanoseconds, fitted by hand to timings on one loaded machine (pocketfft, x86-64 at 3 GHz);
+# Nanoseconds, rounded from timings of NumPy 2.4 and SciPy 1.17 (pocketfft) on x86-64 at 3 GHz;
 # `python benchmarks/transforms.py --costs` times the methods to check them
-CALL = {"direct": 4e3, "shift": 6e3, "fft": 25e3, "overlap-add": 40e3}
-PER_PRODUCT = {"float32": 0.06, "float64": 0.2, "complex64": 0.2, "complex128": 0.32}
-PER_ROW = {"float32": 7.0, "float64": 7.0, "complex64": 18.0, "complex128": 18.0}  # a dot product
-PER_STEP = {"float32": 0.5, "float64": 0.9, "complex64": 0.7, "complex128": 1.2}  # there and back
+CALL = {"direct": 2e3, "column": 2e3, "shift": 6e3, "fft": 15e3, "overlap-add": 22e3}
+SHORT, PER_TAP = 11, 0.13  # real filters up to here have loops of their own in NumPy
+PER_PRODUCT = {"float32": 0.03, "float64": 0.06, "complex64": 0.07, "complex128": 0.12}
+PER_ROW = {"float32": 5.5, "float64": 5.7, "complex64": 7.2, "complex128": 14.0}  # a dot product
+# an FFT there and back, by its n log2(n): one alone, and of several, which run in vector lanes
+ALONE = {"float32": 0.6, "float64": 0.7, "complex64": 1.2, "complex128": 1.2}
+IN_LANES = {"float32": 0.27, "float64": 0.45, "complex64": 0.46, "complex128": 0.87}
+CACHE = 1 << 22  # bytes of a signal; beyond them FFTs take about twice as long
+STRETCH = 1 << 19  # bytes of the blocks that are transformed together
 
 
 def cheapest(op: Convolution, on_numpy: bool, name: str, columns: int) -> str:
     """The method with the least estimated time for a result of dtype `name`."""
     m, n, is_real = op.kernel.shape[0], op.n, not is_complex_name(name)
-    name = name if name in PER_STEP else "float64"
-    steps = lambda length: PER_STEP[name] * length * math.log2(max(length, 2))
-    long = steps(op._length(is_real))
-    times = {"fft": CALL["fft"] + columns * long}
+    name = name if name in ALONE else "float64"
+    steps = lambda length: length * math.log2(max(length, 2))
+    long = op._length(is_real)
+    beyond = 2 if on_numpy and long * columns * np.dtype(name).itemsize > CACHE else 1
+    each = IN_LANES[name] if columns > 3 else ALONE[name]
+    times = {"fft": CALL["fft"] + columns * beyond * each * steps(long)}
     if on_numpy:
-        row = PER_ROW[name] + PER_PRODUCT[name] * min(m, n) + (3 if columns > 1 else 0)
-        times["direct"] = columns * (CALL["direct"] + row * op.rows)
+        short = is_real and min(m, n) <= SHORT
+        row = 0.3 + PER_TAP * min(m, n) if short else PER_ROW[name] + PER_PRODUCT[name] * min(m, n)
+        row += 1.5 * (columns > 1)
+        times["direct"] = CALL["direct"] + columns * (CALL["column"] + row * op.rows)
     else:
         times["direct"] = m * (CALL["shift"] + 2 * columns * op.rows)
     if 8 * m < n:
         length = block_length(m, n, is_real)
         blocks = -(-n // (length - m + 1))
-        times["overlap-add"] = CALL["overlap-add"] + columns * (blocks * steps(length) + 3 * n)
+        each = IN_LANES[name] if columns * blocks > 3 else ALONE[name]
+        work = blocks * each * steps(length) + n
+        times["overlap-add"] = CALL["overlap-add"] + columns * work
     return min(times, key=times.__getitem__)

@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from .._array import Array, cast, is_numpy
+from .._array import Array, cast, dtype_name, is_numpy
 from ..kernels import plan_obstacle
+from ..kernels.cuda import device_of, missing, paper_plan
 from .algebra import Product
 from .base import LinearOperator
-from .chain import links, plan_for
+from .chain import columns_like, links, plan_for, tensors_for
 
 __all__ = ["explain"]
 
 
-def explain(A: LinearOperator, like: Array | None = None) -> str:
+def explain(A: LinearOperator, like: Array | None = None, device: str | None = None) -> str:
     """The steps that ``A @ like`` runs: sizes, bytes and flops of each, and why.
 
     Parameters
@@ -23,14 +24,26 @@ def explain(A: LinearOperator, like: Array | None = None) -> str:
     A : LinearOperator
     like : array of shape (n,) or (n, k), optional
         By default one vector of the dtype of `A`.
+    device : str, optional
+        ``"H200"``: what such a device would run for an array like `like`, though it is not here.
 
     Returns
     -------
-    str, one line for each step, the one that runs first on top
+    str, one line for each step, the one that runs first on top; on a device with the floor, the
+    time of a copy of x, y and the values
+
+    Examples
+    --------
+    >>> import numpy as np, lazyops as lo
+    >>> A, x = lo.butterfly.hadamard(4096), np.zeros((4096, 512), np.float32)
+    >>> print(lo.explain(A, like=x, device="H200").splitlines()[1].partition(":")[0])
+      run, 6 factors as 2 (64,8,8,1) (8,8,8,8) in kernel chain
     """
     x = np.zeros(A.shape[1], A.dtype) if like is None else like
     x = x[:, None] if x.ndim == 1 else x
-    lines = [f"{A!r} @ {x.shape[0]}x{x.shape[1]} {x.dtype}"]
+    lines = [f"{A!r} @ {x.shape[0]}x{x.shape[1]} {dtype_name(x.dtype)}"]
+    if device is not None or device_of(x) is not None:
+        return "\n".join([*lines, *(f"  {line}" for line in _on_device(A, x, device))])
     if not is_numpy(x):
         return "\n".join([*lines, f"  every factor by itself: x is {type(x).__name__}"])
     name = "float64" if x.dtype.kind in "biu" else x.dtype.name
@@ -54,6 +67,39 @@ def _steps(A: LinearOperator, x: np.ndarray) -> list[str]:
         else:
             lines += [line for step in found.steps for line in _of_step(step, x.shape[1])]
     return lines
+
+
+def _on_device(A: LinearOperator, x: Array, device: str | None) -> list[str]:
+    """Of a device that is here, or of one that is not."""
+    if not isinstance(A, Product):
+        made = _device_plan(A, 0, (A,), x, device) if A._stage() is not None else None
+        return [_alone(A, x)] if made is None else str(made).splitlines()
+    lines: list[str] = []
+    for at, link in reversed(tuple(enumerate(links(A)))):
+        if not isinstance(link, tuple):
+            lines.append(_alone(link, x))
+            continue
+        made = _device_plan(A, at, link, x, device)
+        if made is None:
+            lines.append(f"{len(link)} factors, each by itself: {missing() or 'see A.info()'}")
+        else:
+            lines += str(made).splitlines()
+    return lines
+
+
+def _device_plan(op: LinearOperator, at: int, link: tuple, x: Array, device: str | None) -> Any:
+    z = columns_like(x, link[-1].shape[1], x.shape[1])
+    if device is not None:
+        return paper_plan([s for f in link if (s := f._stage()) is not None], z, device)
+    found = tensors_for(op, at, link, z)
+    return None if found is None else found.plan_for(z)
+
+
+def _alone(op: LinearOperator, x: Array) -> str:
+    family = op._family(x)
+    if family is not None and family[0] == "fft":
+        return f"{op!r}: by the FFT of the library, cuFFT on a device"
+    return f"{op!r}: by itself, it has no stage"
 
 
 def _of_step(step: Any, columns: int) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -115,7 +115,8 @@ class Step(NamedTuple):
 def make_step(n: int, filters: Filters, mode: str, transposed: bool) -> Step:
     """The level of `n` entries, or its transpose."""
     taps = len(filters[0])
-    size = max(32, 1 << (taps - 2).bit_length())  # L, no shorter than what windows share
+    shared = 1 << (taps - 2).bit_length()  # a power of two that what windows share fits in
+    size = max(8, shared, min(2 * shared, 32))  # L: small products do work on zeros
     apart = 2 * taps // size + 1  # blocks that keep the corners of a short signal apart
     blocks = (n - 4 * taps) // size - 1
     if blocks <= apart:
@@ -181,29 +182,65 @@ def _positions(sides: Sequence[Side], blocks: int) -> tuple[np.ndarray, np.ndarr
 # -- in every library ----------------------------------------------------------------------
 
 
-def apply_step(step: Step, arrays: Sequence[Array], take: Take) -> list[Array]:
-    """The outputs, of shape (p, length, q), from inputs of such shapes; gradients flow."""
+def apply_step(step: Step, arrays: Sequence[Array], take: Take) -> list[list[Array]]:
+    """The outputs, of shape (p, length, q), from inputs of such shapes; gradients flow.
+
+    Each is in pieces along axis 1: who joins many outputs copies each once.
+    """
     xp = array_namespace(arrays[0])
     corners = take("corner") @ _ends(xp, step, arrays)
     if not step.blocks:
-        return _pieces(corners, [out.length for out in step.outs])
-    windows = xp.concat(
-        [w for s, x in zip(step.ins, arrays, strict=True) for w in _windows(xp, s, step.blocks, x)],
-        axis=2,
-    )
-    p, blocks, width, q = windows.shape
-    if q == 1:  # long rows, one product
-        rows = xp.reshape(windows, (p * blocks, width)) @ take("block.T")
-        y = xp.reshape(rows, (p, blocks, -1, 1))
-    else:
-        y = take("block") @ windows
-    found, at = [], 0
+        return [[y] for y in _pieces(corners, [out.length for out in step.outs])]
+    found, row = [], 0
     edges = iter(_pieces(corners, _corner_counts(step)))
     for out in step.outs:
-        middle = xp.reshape(y[:, :, at : at + out.step, :], (p, blocks * out.step, q))
-        found.append(xp.concat([next(edges), middle, next(edges)], axis=1))
-        at += out.step
+        middle = _middle(xp, step, arrays, take, slice(row, row + out.step))
+        found.append([next(edges), middle, next(edges)])
+        row += out.step
     return found
+
+
+def _middle(xp, step: Step, arrays: Sequence[Array], take: Take, rows: slice) -> Array:
+    """Those rows of all blocks, away from the ends: shape (p, entries, q).
+
+    A window is a block of the input and the start of the next.  Both are views: no window is
+    copied, and only the last rows of a block meet the start of the next.
+    """
+    y: Any = None
+    at, p, q = 0, arrays[0].shape[0], arrays[0].shape[2]
+    for s, x in zip(step.ins, arrays, strict=True):
+        here = _times(xp, take, rows, at, _blocks(xp, s, step.blocks, x, s.start, s.step))
+        if y is None:
+            y = here
+        else:
+            y += here
+        at += s.width
+    at = 0
+    for s, x in zip(step.ins, arrays, strict=True):
+        shared = s.width - s.step
+        if shared:
+            late = shared * (rows.stop - rows.start) // s.step
+            some = slice(rows.stop - late, rows.stop)
+            following = _blocks(xp, s, step.blocks, x, s.start + s.step, shared)
+            y[:, :, -late:, :] += _times(xp, take, some, at + s.step, following)
+        at += s.width
+    return xp.reshape(y, (p, -1, q))
+
+
+def _blocks(xp, side: Side, blocks: int, x: Array, start: int, width: int) -> Array:
+    """The first `width` entries of blocks from `start` on: a view, shape (p, blocks, width, q)."""
+    p, _, q = x.shape
+    x = x[:, start : start + blocks * side.step, :]
+    return xp.reshape(x, (p, blocks, side.step, q))[:, :, :width, :]
+
+
+def _times(xp, take: Take, rows: slice, at: int, parts: Array) -> Array:
+    """Those rows of the block, the columns from `at` on, times parts: (p, blocks, rows, q)."""
+    p, blocks, width, q = parts.shape
+    if q > 1:
+        return take("block")[rows, at : at + width] @ parts
+    long = xp.reshape(parts, (p * blocks, width))  # many rows, one product
+    return xp.reshape(long @ take("block.T")[at : at + width, rows], (p, blocks, -1, 1))
 
 
 def _corner_counts(step: Step) -> list[int]:
@@ -224,19 +261,6 @@ def _ends(xp, step: Step, arrays: Sequence[Array]) -> Array:
         for part in s.corners(step.blocks)
     ]
     return xp.concat(parts, axis=1)
-
-
-def _windows(xp, side: Side, blocks: int, x: Array) -> list[Array]:
-    """Windows, shape (p, blocks, width, q), in two parts: a block, and the start of the next."""
-    p, _, q = x.shape
-    end = _end(side, blocks)
-    shape = (p, blocks, side.step, q)
-    here = xp.reshape(x[:, side.start : end, :], shape)
-    shared = side.width - side.step
-    if not shared:
-        return [here]
-    following = xp.reshape(x[:, side.start + side.step : end + side.step, :], shape)
-    return [here, following[:, :, :shared, :]]
 
 
 def _pieces(x: Array, counts: Sequence[int]) -> list[Array]:

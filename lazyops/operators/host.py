@@ -14,31 +14,52 @@ if TYPE_CHECKING:
 
 
 def through_host(op: LinearOperator, product: Callable, x: Array) -> Array:
-    """``product(x)``, which is ``op @ x`` for NumPy arrays, for an `x` that lives on the CPU.
+    """``product(x)``, which is ``op @ x`` for NumPy arrays, for an `x` that lives on the CPU."""
+    if is_numpy(x):
+        return product(x)
+    return differentiable(op, lambda t: _brought_back(product(to_numpy(t)), t), x)
+
+
+def differentiable(op: LinearOperator, product: Callable, x: Array) -> Array:
+    """``product(x)``, which is ``op @ x`` by code that autograd does not see.
 
     A gradient goes back through ``op.H``.
     """
-    if is_numpy(x):
+    if not needs_grad(x):
         return product(x)
-    if needs_grad(x):
-        return _differentiable(op, product, x)
-    return _brought_back(product(to_numpy(x)), x)
-
-
-def _brought_back(y: np.ndarray, x: Array) -> Array:
-    return namespace_of(x).asarray(np.ascontiguousarray(y), device=x.device)
-
-
-def _differentiable(op: LinearOperator, product: Callable, x: Array) -> Array:
     import torch
 
     class Applied(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Any) -> Any:
-            return _brought_back(product(to_numpy(x.detach())), x)
+            return product(x.detach())
 
         @staticmethod
         def backward(ctx: Any, gradient: Any) -> Any:
-            return op.H @ gradient  # by the door: differentiable in its turn
+            back = op.H @ gradient  # by the door: differentiable in its turn
+            return back if x.is_complex() or not back.is_complex() else back.real
 
     return Applied.apply(x)
+
+
+def readable(x: Array) -> bool:
+    """Whether `x` is a tensor of torch whose memory NumPy can read, with nobody but autograd
+    listening: no tracer, no ``torch.func``, no tangent."""
+    if not hasattr(x, "untyped_storage"):
+        return False
+    import torch
+    from torch.autograd import forward_ad
+
+    if type(x) not in (torch.Tensor, torch.nn.Parameter) or torch.compiler.is_compiling():
+        return False
+    if forward_ad.unpack_dual(x).tangent is not None:
+        return False
+    try:
+        x.detach().numpy()
+    except (RuntimeError, TypeError):  # to be conjugated, of torch.func, elsewhere, bfloat16
+        return False
+    return True
+
+
+def _brought_back(y: np.ndarray, x: Array) -> Array:
+    return namespace_of(x).asarray(np.ascontiguousarray(y), device=x.device)

@@ -11,7 +11,16 @@ import numpy as np
 from .._array import Array, array_namespace, has_complex_values, is_numpy
 from .algebra import _operators, add
 from .base import LinearOperator
+from .cosine import Cosine
+from .fourier import Fourier
+from .hartley import Hartley
+from .host import readable, through_host
+from .real_fourier import HalfFourier, RealFourier
 from .scalar import Identity, is_one
+
+# Run by SciPy on NumPy arrays, and on tensors of the CPU too, along others than the last axis:
+# there torch's FFT makes copies, in pages that the system has to clear.
+SCIPYS = (Cosine, Fourier, HalfFourier, Hartley, RealFourier)
 
 
 @dataclass(eq=False, repr=False)
@@ -33,29 +42,37 @@ class Kron(LinearOperator):
         super().__post_init__(copy)
         acting = [f for f in found if not is_one(f)]
         self.makes_new = bool(acting) and all(f.makes_new for f in acting)
+        self._signal = tuple([f.shape[1] for f in found])
+        self._strided = all(isinstance(f, SCIPYS) for f in acting) and acting[:1] != found[-1:]
 
     def _shape(self):
         shapes = [f.shape for f in self.factors]
         return math.prod(m for m, _ in shapes), math.prod(n for _, n in shapes)
 
     def _matmat(self, x):
+        if self._by_host(x):
+            return through_host(self, self._matmat, x)
         passes = self._passes(x)
         if len(passes) != 1 or 0 in x.shape:
             return super()._matmat(x)
-        factor = self.factors[passes[0][0]]
+        axes = passes[0]
+        factor = self.factors[axes[0]]
         if factor._family(x) is None:
             return super()._matmat(x)
-        return self._along_axes(factor, x, passes[0])  # one n-D call and nothing else
+        # one n-D call and nothing else; factors are square, their shape is that of the signal
+        n, k = x.shape
+        shape = self._signal if k == 1 else (*self._signal, k)
+        if is_numpy(x):
+            return factor._along(x.reshape(shape), axes).reshape(n, k)
+        xp = array_namespace(x)
+        return xp.reshape(factor._along(xp.reshape(x, shape), axes), (n, k))
 
-    def _along_axes(self, factor: LinearOperator, x: Array, axes: tuple[int, ...]) -> Array:
-        """For square factors: their shape is that of the signal."""
-        k = int(x.shape[1])
-        shape = tuple([f.shape[1] for f in self.factors])
-        xp = np if is_numpy(x) else array_namespace(x)
-        y = factor._along(xp.reshape(x, (*shape, k) if k > 1 else shape), axes)
-        return xp.reshape(y, (self.shape[0], k))
+    def _by_host(self, x: Array) -> bool:
+        return self._strided and not is_numpy(x) and readable(x)
 
     def _steps(self, x):
+        if self._by_host(x):
+            return through_host(self, self._matmat, x)
         xp = np if is_numpy(x) else array_namespace(x)
         k = int(x.shape[1])
         sizes = [f.shape[1] for f in self.factors]

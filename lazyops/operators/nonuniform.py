@@ -1,7 +1,8 @@
-"""Fourier sums at points that are not on a grid: directly, or by finufft."""
+"""Fourier sums at points that are not on a grid: directly, or by finufft and cufinufft."""
 
 from __future__ import annotations
 
+import importlib
 import math
 import threading
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from .._array import (
     with_complex,
 )
 from .base import LinearOperator
-from .host import through_host
+from .host import differentiable, through_host
 from .node import INDEX
 from .scalar import check_size
 
@@ -84,7 +85,7 @@ class Nonuniform(LinearOperator):
             xp = array_namespace(x)
             shape = (self.shape[0], x.shape[1])
             return xp.zeros(shape, dtype=getattr(xp, name), device=x.device)
-        return self._directly(x) if self.eps is None else self._by_finufft(x)
+        return self._directly(x) if self.eps is None else self._fast(x)
 
     # -- directly
 
@@ -113,48 +114,47 @@ class Nonuniform(LinearOperator):
                 axis = np.exp(1j * self.sign * np.outer(t, np.arange(-(n // 2), (n + 1) // 2)))
                 rows = (rows[:, :, None] * axis[:, None, :]).reshape(len(points), -1)
         rows = rows.astype(dtype_name(x.dtype))
-        return rows if is_numpy(x) else namespace_of(x).asarray(rows, device=x.device)
+        return _beside(x, rows)
 
-    # -- by finufft
+    # -- by finufft, on the CPU, and cufinufft, where x is
 
-    def _by_finufft(self, x: Array) -> Array:
-        if place(x).device != "cpu":
-            raise TypeError(
-                f"{self!r} runs finufft, on the CPU; x is {place(x)}: bring x there, or use "
-                f"lo.nudft, which runs where x is"
-            )
-        return through_host(self, self._planned, x)
+    def _fast(self, x: Array) -> Array:
+        if place(x).device == "cpu":
+            return through_host(self, self._planned, x)
+        return differentiable(self, self._planned, x)
 
-    def _planned(self, x: np.ndarray) -> np.ndarray:
+    def _planned(self, x: Array) -> Array:
         """One plan for all columns; plans sort the points, so the last one is kept."""
-        name, k = x.dtype.name, x.shape[1]
-        columns = np.ascontiguousarray(x.T)
-        held = self._cache.get(("plan", name, k))
+        xp, k, options = array_namespace(x), x.shape[1], _device_options(x)
+        columns = xp.stack([x[:, j] for j in range(k)], axis=0)
+        key = ("plan", dtype_name(x.dtype), k, place(x), *options.values())
+        held = self._cache.get(key)
         if held is None:
-            for key in [key for key in self._cache if isinstance(key, tuple) and key[0] == "plan"]:
-                self._cache.pop(key, None)
-            held = self._cache[("plan", name, k)] = (threading.Lock(), self._plan(name, k))
+            for old in [old for old in self._cache if isinstance(old, tuple) and old[0] == "plan"]:
+                self._cache.pop(old, None)
+            held = self._cache[key] = (threading.Lock(), self._plan(x, options))
         lock, plan = held
         if not is_array(self.modes) and not self.transposed:
-            columns = columns.reshape((k, *self.modes))
+            columns = xp.reshape(columns, (k, *self.modes))
         with lock:  # a plan has one workspace
-            y = plan.execute(columns[0] if k == 1 else columns)
-        return y.reshape(k, self.shape[0]).T
+            y = plan.execute(columns[0, ...] if k == 1 else columns)
+        return xp.permute_dims(xp.reshape(y, (k, self.shape[0])), (1, 0))
 
-    def _plan(self, name: str, k: int) -> Any:
+    def _plan(self, x: Array, options: dict[str, int]) -> Any:
         """Type 2 from modes to points, type 1 back, type 3 between two sets of points."""
-        finufft = _finufft()
+        library, name, k = _library(x), dtype_name(x.dtype), x.shape[1]
         real = "float32" if name == "complex64" else "float64"
-        columns = lambda a: [np.ascontiguousarray(c, real) for c in a.T]
+        columns = lambda a: [_beside(x, np.ascontiguousarray(c, real)) for c in a.T]
+        told: dict[str, Any] = {**options, "isign": self.sign, "dtype": name}
         eps = max(self.eps or 0.0, LEAST[name])
         if not is_array(self.modes):
             kind = 1 if self.transposed else 2
-            plan = finufft.Plan(kind, self.modes, k, eps, self.sign, dtype=name)
+            plan = library.Plan(kind, self.modes, k, eps, **told)
             plan.setpts(*columns(self.points))
             return plan
         d = self.points.shape[1]
         source, target = (self.points, self.modes) if self.transposed else (self.modes, self.points)
-        plan = finufft.Plan(3, d, k, eps, self.sign, dtype=name)
+        plan = library.Plan(3, d, k, eps, **told)
         axes = dict(zip("xyz", columns(source), strict=False))
         axes |= dict(zip("stu", columns(target), strict=False))
         plan.setpts(**axes)
@@ -205,11 +205,32 @@ def _check_fast(op: Nonuniform) -> None:
         )
 
 
-def _finufft() -> Any:
+def _beside(x: Array, host: np.ndarray) -> Array:
+    """A NumPy array as one of the library and the device of `x`."""
+    return host if is_numpy(x) else namespace_of(x).asarray(host, device=x.device)
+
+
+def _library(x: Array) -> Any:
+    """finufft, or cufinufft where `x` lives on a GPU: their plans are called alike."""
+    name, extra = ("finufft", "nufft") if place(x).device == "cpu" else ("cufinufft", "nufft-cuda")
     try:
-        import finufft
+        return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
-            "lo.nufft needs finufft: pip install 'lazyops[nufft]'; lo.nudft needs nothing"
+            f"lo.nufft needs {name} for x on {place(x)}: pip install 'lazyops[{extra}]'; lo.nudft "
+            f"needs nothing"
         ) from error
-    return finufft
+
+
+def _device_options(x: Array) -> dict[str, int]:
+    """The GPU of `x` and the stream that its caller works on, as cufinufft is told them."""
+    if place(x).device == "cpu" or not hasattr(x, "__cuda_array_interface__"):
+        return {}
+    if hasattr(x, "untyped_storage"):
+        import torch
+
+        stream = torch.cuda.current_stream(x.device).cuda_stream
+        return {"gpu_device_id": x.device.index, "gpu_stream": stream}
+    import cupy
+
+    return {"gpu_device_id": x.device.id, "gpu_stream": cupy.cuda.get_current_stream().ptr}

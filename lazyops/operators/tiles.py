@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..kernels import memory
+from ..kernels import memory, shifts, shifts_obstacle
 
 TILE = 1 << 15  # entries of y in a tile: it, what it reads of x, and a buffer stay in cache
 
@@ -56,6 +56,9 @@ def _sum_flat(y, x, terms: Sequence[Term], scale: float, buffer: np.ndarray) -> 
     stop = max(min([len(y), *(len(x) - o for o in offsets)]), start)
     for region in ((0, start), (stop, len(y))):
         _sum_into(y, x, terms, scale, (region,), buffer)
+    if shifts_obstacle(x, len(terms)) is None:
+        shifts.add_shifted(x, y, offsets, [t.weight for t in terms], scale, start, stop)
+        return
     for a in range(start, stop, TILE):
         b = min(a + TILE, stop)
         out = y[a:b]

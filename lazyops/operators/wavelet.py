@@ -37,6 +37,7 @@ from .filterbank import (
     make_step,
     reach,
 )
+from .host import readable, through_host
 from .scalar import check_size
 
 Run = Callable[[Step, list[Array], Any], list[Array]]  # a level along an axis, into outs if given
@@ -181,6 +182,8 @@ class Wavelet(LinearOperator):
             return x
         if is_numpy(x):
             return self._on_numpy(x)
+        if readable(x):
+            return through_host(self, self._on_numpy, x)
         if not has_complex_values(x):
             return self._anywhere(x)
         xp = array_namespace(x)
@@ -190,9 +193,16 @@ class Wavelet(LinearOperator):
 
     def _anywhere(self, x: Array) -> Array:
         xp, k = array_namespace(x), x.shape[1]
-        run = lambda step, arrays, _: apply_step(step, arrays, self._taker(step, x))
+        details: list[Array] = []  # of one axis: they are read at the end alone, so left in pieces
+
+        def run(step, arrays, _):
+            outs = apply_step(step, arrays, self._taker(step, x))
+            if self.decomposes and len(self.sizes) == 1:
+                details[:0] = outs.pop()
+            return [xp.concat(pieces, axis=1) for pieces in outs]
+
         if self.decomposes:
-            bands = self._split(xp.reshape(x, (-1,)), k, run)
+            bands = self._split(xp.reshape(x, (-1,)), k, run) + details
             return xp.reshape(xp.concat([xp.reshape(b, (-1,)) for b in bands], axis=0), (-1, k))
         return xp.reshape(self._joined(self._bands_in(xp.reshape(x, (-1,)), k), k, run), (-1, k))
 

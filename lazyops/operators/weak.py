@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._array import dtype_name
+from .._array import CPU_LIBRARIES, dtype_name
 from .base import LinearOperator
+from .host import readable, through_host
 from .law import Law
 
 
@@ -38,6 +39,9 @@ class Weak(LinearOperator):
 
     def _steps(self, x):
         name = self._law.result(dtype_name(x.dtype))
+        if self.operator._places <= CPU_LIBRARIES and readable(x):
+            host = self.operator.to(namespace="numpy", dtype=name)
+            return through_host(self, host._matmat, x)
         y = yield self.operator.to(like=x, dtype=name), x
         return y
 

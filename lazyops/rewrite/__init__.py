@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..operators import LinearOperator
-from . import blocks, convolution, engine, fusion, moves, stencils, structural, transforms, wavelet
+from . import (
+    blocks,
+    convolution,
+    engine,
+    flips,
+    frames,
+    fusion,
+    moves,
+    stencils,
+    structural,
+    transforms,
+    wavelet,
+)
 from .engine import Rule as Rule
 from .engine import Rules as Rules
 
-TABLES = (structural, fusion, moves, stencils, blocks, transforms, convolution, wavelet)
+TABLES = (
+    *(structural, fusion, moves, stencils, blocks),
+    *(transforms, flips, convolution, wavelet, frames),
+)
 DEFAULT_RULES = sum([table.RULES for table in TABLES], Rules())
 
 

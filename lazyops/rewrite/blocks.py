@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from ..operators import (
     BlockDiag,
@@ -10,6 +11,8 @@ from ..operators import (
     Identity,
     Kron,
     LinearOperator,
+    Product,
+    Scalar,
     VStack,
     add,
     block_diag,
@@ -71,6 +74,22 @@ def kron_of_identities(op):
     if len(kept) > 1:
         kept = [f for f in kept if not (isinstance(f, Identity) and f.n == 1)] or kept[:1]
     return None if len(kept) == len(op.factors) else kron(*kept)
+
+
+@RULES.node(Kron)
+def kron_of_scalars(op):
+    """kron(alpha A, B) = alpha kron(A, B)"""
+    alpha: Any = 1
+    kept: list[LinearOperator] = []
+    for factor in op.factors:
+        first, *rest = factor.factors if isinstance(factor, Product) else (factor,)
+        if isinstance(first, Scalar) and type(first.alpha) in (int, float, complex):
+            alpha = alpha * first.alpha
+            factor = compose(*rest) if rest else Identity(first.n)
+        kept.append(factor)
+    if all(new is old for new, old in zip(kept, op.factors, strict=True)):
+        return None
+    return Scalar(op.shape[0], alpha) @ kron(*kept)
 
 
 @RULES.node(BlockDiag)

@@ -20,7 +20,6 @@ from ..operators import (
     Scalar,
     kron,
 )
-from ..operators.fourier import SWAPPED
 from .engine import Rules
 
 RULES = Rules()
@@ -43,30 +42,11 @@ def fourier_fourier(left, right):
     return _scaled(n, power, Permutation(-np.arange(n) % max(n, 1)))
 
 
-@RULES.product(Permutation, Fourier)
-def reversal_fourier(left, right):
-    """R F = F^-1 up to the factor, with (R x)[i] = x[-i]"""
-    if not _is_reversal(left):
-        return None
-    return Fourier(right.n, not right.inverse, SWAPPED[right.norm])
-
-
-@RULES.product(Fourier, Permutation)
-def fourier_reversal(left, right):
-    """F R = F^-1 up to the factor, with (R x)[i] = x[-i]"""
-    return reversal_fourier(right, left)
-
-
-def _is_reversal(P: Permutation) -> bool:
-    n = P.shape[0]
-    return isinstance(P.index, np.ndarray) and bool(np.array_equal(P.index, -np.arange(n) % n))
-
-
 @RULES.product(Fourier, Permutation, Fourier)
 def fourier_permutation_fourier(left, middle, right):
     """F P F^-1 = W P' for (P x)[i] = x[b i + s], W the phases of a shift, by the factors of both
 
-    Shifts (b = 1) give a diagonal, flips (b = -1) a diagonal and a reversal.
+    Shifts (b = 1) give a diagonal; flips (b = -1) have passed through by then.
     """
     found = _affine(middle)
     if found is None:

@@ -4,4 +4,6 @@ For NumPy arrays and single right-hand sides SciPy's own solvers take every oper
 """
 
 from .cg import cg as cg
+from .gmres import gmres as gmres
+from .lsmr import lsmr as lsmr
 from .result import Solution as Solution

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from .._array import Array, array_namespace, cast, conj, dtype_name, is_array, real_dtype
+from .._array import Array, array_namespace
+from .columns import Callback, Watch, check_preconditioner, checked, dots, like, norms, ratio, worst
 from .result import Solution
 
 
@@ -17,7 +17,8 @@ def cg(
     atol: float = 0.0,
     maxiter: int | None = None,
     M: Any = None,
-    callback: Callable[[int, float], None] | None = None,
+    callback: Callback | None = None,
+    progress: bool = False,
 ) -> Solution:
     """Solve ``A x = b`` for a Hermitian positive definite A.
 
@@ -34,6 +35,8 @@ def cg(
         Preconditioner, Hermitian positive definite, close to the inverse of A.
     callback : callable, optional
         ``callback(iteration, residual)`` with the largest ``||r|| / ||b||``.
+    progress : bool
+        Whether a line on stderr says how far it is.
 
     Returns
     -------
@@ -42,7 +45,7 @@ def cg(
     Raises
     ------
     ValueError
-        If A is not square or `b` does not meet it.
+        If A is not square, or `b` or `M` does not meet it.
 
     Notes
     -----
@@ -59,45 +62,40 @@ def cg(
     >>> found.converged, found.iterations, found.x.tolist()
     (True, 3, [1.0, 0.5, 0.25])
     """
-    b = _checked(A, b)
-    xp = array_namespace(b)
-    name = A.result_dtype(b.dtype) if hasattr(A, "result_dtype") else dtype_name(b.dtype)
-    columns = cast(b[:, None] if b.ndim == 1 else b, name)
+    columns = checked(A, b, "cg")
+    check_preconditioner(M, b.shape[0])
+    xp = array_namespace(columns)
     maxiter = 10 * b.shape[0] if maxiter is None else maxiter
-    size = _norms(xp, columns)
+    watch = Watch("cg", callback, progress)
+    size = norms(xp, columns)
     goal = xp.maximum(rtol * size, xp.full_like(size, atol))
     safe = xp.where(size > 0, size, xp.ones_like(size))
     x, r = xp.zeros_like(columns), columns
     rho: Any = None
     p: Any = None
     lost = xp.zeros_like(size, dtype=xp.bool)  # columns for which A is not positive definite
-    history: list[float] = []
     steps = products = 0
     while steps < maxiter:
-        norms = _norms(xp, r)
-        active = (norms > goal) & ~lost
+        active = (norms(xp, r) > goal) & ~lost
         if not bool(xp.any(active)):
             break
         z = r if M is None else M @ r
-        before, rho = rho, _dots(xp, r, z)
-        p = z if p is None else z + _ratio(xp, rho, before, active) * p
+        before, rho = rho, dots(xp, r, z)
+        p = z if p is None else z + ratio(xp, rho, before, active) * p
         q = A @ p
         products += 1
-        curvature = _dots(xp, p, q)
+        curvature = dots(xp, p, q)
         lost = lost | (active & ~(curvature > 0))
         active = active & ~lost
-        alpha = _ratio(xp, rho, curvature, active)
+        alpha = ratio(xp, rho, curvature, active)
         x, r = x + alpha * p, r - alpha * q
         steps += 1
-        history.append(float(xp.max(_norms(xp, r) / safe)))
-        if callback is not None:
-            callback(steps, history[-1])
-    true = _norms(xp, columns - A @ x)
-    history.append(float(xp.max(true / safe)) if columns.shape[1] else 0.0)
+        watch.tell(worst(xp, norms(xp, r) / safe))
+    true = norms(xp, columns - A @ x)
+    residuals = watch.ended(worst(xp, true / safe))
     solved = bool(xp.all(true <= goal))
     reason = _reason(solved, bool(xp.any(lost)), steps >= maxiter, steps)
-    x = x[:, 0] if b.ndim == 1 else x
-    return Solution(x, solved, reason, steps, products + 1, tuple(history))
+    return Solution(like(x, b), solved, reason, steps, products + 1, residuals)
 
 
 def _reason(solved: bool, lost: bool, out: bool, steps: int) -> str:
@@ -108,34 +106,3 @@ def _reason(solved: bool, lost: bool, out: bool, steps: int) -> str:
     if out:
         return f"{steps} iterations were not enough: raise maxiter, or give a preconditioner M"
     return "stagnated: rounding keeps the residual above the tolerance"
-
-
-def _checked(A: Any, b: Array) -> Array:
-    if not is_array(b) or b.ndim not in (1, 2):
-        raise ValueError("b is an array of shape (n,) or (n, k)")
-    m, n = A.shape
-    if m != n:
-        raise ValueError(f"cg solves square systems, A is {m}x{n}")
-    if b.shape[0] != n:
-        raise ValueError(f"b of shape {tuple(b.shape)} does not meet A, {m}x{n}")
-    return b
-
-
-def _dots(xp: Any, x: Array, y: Array) -> Array:
-    """``x^H y`` of each column, real."""
-    found = xp.sum(conj(x) * y, axis=0)
-    return xp.real(found) if xp.isdtype(found.dtype, "complex floating") else found
-
-
-def _norms(xp: Any, x: Array) -> Array:
-    """Norms of the columns, without overflow."""
-    most = xp.max(xp.abs(x), axis=0)
-    scale = xp.where(most > 0, most, xp.ones_like(most))
-    scaled = xp.abs(x) / scale
-    return cast(scale * xp.sqrt(xp.sum(scaled * scaled, axis=0)), real_dtype(dtype_name(x.dtype)))
-
-
-def _ratio(xp: Any, one: Array, other: Array, active: Array) -> Array:
-    """one / other where a column is active, else 0."""
-    good = active & (other != 0)
-    return xp.where(good, one / xp.where(good, other, xp.ones_like(other)), xp.zeros_like(one))

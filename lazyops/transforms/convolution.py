@@ -7,31 +7,46 @@ from typing import Any
 import numpy as np
 
 from .._array import Array, array_namespace, is_array
-from ..operators import Circulant, Convolution, LinearOperator, Permutation, compose
+from ..operators import (
+    Circulant,
+    Convolution,
+    GridConvolution,
+    LinearOperator,
+    Permutation,
+    compose,
+)
 from ..operators.convolution import METHODS, check_kernel
 from ..operators.scalar import check_size
+from .shifts import pad
 
 MODES = ("full", "same", "valid", "circular")
 
 
 def convolution(
-    kernel: Any, n: int, mode: str = "full", method: str = "auto", *, copy: bool = True
+    kernel: Any,
+    n: int | tuple[int, ...],
+    mode: str = "full",
+    method: str = "auto",
+    *,
+    copy: bool = True,
 ) -> LinearOperator:
-    """Convolution of a signal of length `n` with a filter.
+    """Convolution of a signal of length `n`, or of a grid of shape `n`, with a filter.
 
-    ``convolution(h, n, mode) @ x`` equals ``scipy.signal.convolve(x, h, mode)``.
+    ``convolution(h, n, mode) @ x`` equals ``scipy.signal.convolve(x, h, mode)``, grids flattened
+    in C order.  A filter that is a product of filters of one axis is faster as `kron` of theirs.
 
     Parameters
     ----------
-    kernel : array of shape (m,), m from 1 on
+    kernel : array of shape (m,), m from 1 on, or with as many axes as the grid
         Real or complex; a tensor of torch receives gradients.
-    n : int
+    n : int, or tuple of int
         From 1 on; shorter than the kernel is allowed.
     mode : {"full", "same", "valid", "circular"}
         "full" has n + m - 1 rows; "same" the n in their middle, as SciPy cuts them; "valid" the
         ``abs(n - m) + 1`` where nothing is filled up with zeros; "circular" goes around: n rows.
+        The same along each axis of a grid.
     method : {"auto", "direct", "fft", "overlap-add"}
-        "auto" takes the one that is estimated to be fastest.
+        "auto" takes the one that is estimated to be fastest.  Grids have no "overlap-add".
     copy : bool
         As for all operators that hold arrays.
 
@@ -58,10 +73,12 @@ def convolution(
     array([3., 5., 3., 1.])
     """
     kernel = _vector(kernel)
-    check_kernel(kernel)
-    n, m = check_size(n, "the length of the signal"), kernel.shape[0]
     if mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(MODES)}, got {mode!r}")
+    if isinstance(n, (tuple, list)):
+        return _of_grid(kernel, tuple(n), mode, method, copy)
+    check_kernel(kernel)
+    n, m = check_size(n, "the length of the signal"), kernel.shape[0]
     if method not in METHODS:
         raise ValueError(f"method is one of {', '.join(METHODS)}, got {method!r}")
     if n < 1:
@@ -70,12 +87,51 @@ def convolution(
         if method != "auto":
             raise ValueError(f"mode 'circular' has no methods to choose from, got {method!r}")
         return Circulant(wrapped(kernel, n), copy=copy)
-    start, rows = {
-        "full": (0, n + m - 1),
-        "same": ((m - 1) // 2, n),
-        "valid": (min(m, n) - 1, abs(m - n) + 1),
-    }[mode]
-    return Convolution(kernel, n, start, rows, method, copy=copy)
+    return Convolution(kernel, n, *_window(n, m, mode), method, copy=copy)
+
+
+def _window(n: int, m: int, mode: str) -> tuple[int, int]:
+    """The first row of the full convolution, and how many."""
+    if mode == "valid":
+        return min(m, n) - 1, abs(m - n) + 1
+    return (0, n + m - 1) if mode == "full" else ((m - 1) // 2, n)
+
+
+def _of_grid(kernel: Array, sizes: tuple, mode: str, method: str, copy: bool) -> LinearOperator:
+    """Circular: what is "valid" in the grid continued periodically."""
+    sizes = tuple([check_size(n, "an axis of the grid") for n in sizes])
+    taps = tuple(kernel.shape)
+    if len(taps) != len(sizes) or 0 in taps or 0 in sizes:
+        raise ValueError(
+            f"a filter of a grid of shape {sizes} has as many axes, and none is empty, got shape "
+            f"{taps}"
+        )
+    if mode == "circular":
+        for axis, n in enumerate(sizes):
+            kernel = _folded(kernel, n, axis)
+        before = [(m - 1, 0) for m in kernel.shape]
+        padded = tuple([n + m - 1 for n, m in zip(sizes, kernel.shape, strict=True)])
+        inner = _of_grid(kernel, padded, "valid", method, copy)
+        return compose(inner, pad(sizes, before, "wrap"))
+    pairs = list(zip(sizes, taps, strict=True))
+    if mode == "valid" and any(n < m for n, m in pairs) and any(n > m for n, m in pairs):
+        raise ValueError(
+            f"mode 'valid' takes a grid that covers the filter along every axis, or the other way "
+            f"round, got shapes {sizes} and {taps}"
+        )
+    start, rows = zip(*(_window(n, m, mode) for n, m in pairs), strict=True)
+    return GridConvolution(kernel, sizes, start, rows, method, copy=copy)
+
+
+def _folded(kernel: Array, n: int, axis: int) -> Array:
+    """Of a kernel longer than n, what goes around is added to what it meets."""
+    xp, m = array_namespace(kernel), kernel.shape[axis]
+    if m <= n:
+        return kernel
+    kernel = xp.moveaxis(kernel, axis, 0)
+    zeros = xp.zeros((-m % n, *kernel.shape[1:]), dtype=kernel.dtype, device=kernel.device)
+    kernel = xp.reshape(xp.concat([kernel, zeros], axis=0), (-1, n, *kernel.shape[1:]))
+    return xp.moveaxis(xp.sum(kernel, axis=0), 0, axis)
 
 
 def circulant(column: Any) -> LinearOperator:
@@ -162,12 +218,12 @@ def hankel(column: Any, row: Any = None) -> LinearOperator:
 
 def wrapped(kernel: Array, n: int) -> Array:
     """The kernel of a circular convolution of length n: longer ones go around."""
-    xp, m = array_namespace(kernel), kernel.shape[0]
-    missing = -m % n
-    if missing:
-        zeros = xp.zeros(missing, dtype=kernel.dtype, device=kernel.device)
-        kernel = xp.concat([kernel, zeros], axis=0)
-    return kernel if m <= n else xp.sum(xp.reshape(kernel, (-1, n)), axis=0)
+    xp, kernel = array_namespace(kernel), _folded(kernel, n, 0)
+    missing = n - kernel.shape[0]
+    if not missing:
+        return kernel
+    zeros = xp.zeros(missing, dtype=kernel.dtype, device=kernel.device)
+    return xp.concat([kernel, zeros], axis=0)
 
 
 def _vector(values: Any) -> Array:

@@ -99,7 +99,7 @@ def igabor(n: int, window: Any, a: int, M: int, dual: Any = None) -> LinearOpera
     if dual is not None:
         return _analysis(n, as_window(dual), a, M).H
     if len(g) <= min(M, n):
-        return _analysis(n, dual_window(g, a) / M, a, M).H
+        return _analysis(n, dual_window(g, a), a, M, "forward").H
     return _analysis(n, _long_dual(n, g, a, M), a, M).H
 
 
@@ -135,11 +135,11 @@ def zak(n: int, a: int) -> LinearOperator:
     return compose(Permutation.perfect_shuffle(n // a, a), spectra)
 
 
-def _analysis(n: int, g: np.ndarray, a: int, M: int) -> LinearOperator:
+def _analysis(n: int, g: np.ndarray, a: int, M: int, norm: str = "backward") -> LinearOperator:
     """Frames, folded where they are longer than M, and their Fourier transforms."""
     folds, middle = -(-len(g) // M), len(g) // 2
     frames = Frames(g.conj(), n, a, -middle, n // a, folds * M, middle, periodic=True)
-    transform: LinearOperator = Fourier(M)
+    transform: LinearOperator = Fourier(M, norm=norm)
     if folds > 1:
         transform = compose(transform, HStack((Identity(M),) * folds))
     return compose(kron(transform, Identity(n // a)), Weak(frames))

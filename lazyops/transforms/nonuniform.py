@@ -58,8 +58,9 @@ def nufft(
 ) -> LinearOperator:
     """`nudft` in ``O(n log n + m log(1/eps)^d)``, to a relative error of about `eps`.
 
-    Computed by finufft (extra ``nufft``), on the CPU; points of 1 to 3 coordinates.  Types 1
-    and 2 of one `eps` are each other's adjoints up to rounding, since they use the same kernel.
+    Computed by finufft (extra ``nufft``), for arrays on a GPU by cufinufft (``nufft-cuda``); points
+    of 1 to 3 coordinates.  Types 1 and 2 of one `eps` are each other's adjoints up to rounding,
+    since they use the same kernel.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def nufft(
     Raises
     ------
     ImportError
-        At the first product, where finufft is not installed.
+        At the first product, where finufft or cufinufft is not installed.
 
     References
     ----------

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..operators import (
-    Diagonal,
     Fourier,
     Frames,
     HalfFourier,
@@ -56,10 +55,7 @@ class Layout(NamedTuple):
         if self.mode == "centered":
             return compose(F, Permutation(np.fft.ifftshift(np.arange(self.size))))
         if self.mode == "onesided":
-            kept = np.arange(self.size // 2 + 1)
-            alone = (kept == 0) | (2 * kept == self.size)  # the others stand for two
-            weights = Weak(Diagonal(np.where(alone, 1.0, 2.0)))
-            return compose(HalfFourier(self.size, norm="forward").H, weights)
+            return HalfFourier(self.size, norm="forward", doubled=True).H
         return F
 
 

@@ -133,7 +133,10 @@ def checked_dtype(dtype: str, allowed: Sequence[str], what: str) -> str:
 
 
 def rounded(values: np.ndarray, dtype: str) -> LinearOperator:
-    return KroneckerSparse(np.ascontiguousarray(values).astype(dtype), copy=False)
+    """The factor of these values; what `numpy.broadcast_to` repeats is held once here too."""
+    least = values[tuple([slice(None if step else 1) for step in values.strides])]
+    held = np.ascontiguousarray(least).astype(dtype)
+    return KroneckerSparse(np.broadcast_to(held, values.shape), copy=False)
 
 
 def chain(*members: LinearOperator | Sequence[np.ndarray] | None, dtype: str) -> LinearOperator:

@@ -9,108 +9,71 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..._array import Array, cast, dtype_name, needs_grad, place
+from ..._array import Array, array_namespace, dtype_name, place
 from ...pattern import Pattern
 from ..reference import check_sizes
-from ..stage import Stage, result_dtype
+from ..stage import Stage
 from . import machine as _machine
-from .plan import DevicePlan, make_plan
-from .plan import obstacle as _obstacle
+from .chain import DeviceChain, adjoint_of, by_stages, plan, plan_on, ready, stages_obstacle
+from .cost import DEVICES
+from .machine import Paper
+from .plan import DevicePlan
 
 __all__ = [
     "DeviceChain",
     "DevicePlan",
     "device_of",
+    "gradients",
     "ks_matmat",
     "missing",
     "obstacle",
+    "paper_plan",
     "plan",
+    "product",
     "stages_obstacle",
 ]
 
-missing, device_of = _machine.missing, _machine.device_of
-ALIGNED = 16
+
+def missing() -> str | None:
+    """Why no kernel runs on a device here, in one sentence with the way out; None if they run."""
+    return _machine.missing()
 
 
-def stages_obstacle(stages: Sequence[Stage], x: Array) -> str | None:
-    """Why a product is not run by kernels of a device; None if it is."""
-    if (number := _machine.device_of(x)) is None:
-        return "it takes CuPy arrays and torch tensors on a CUDA device"
-    if (why := missing()) is not None:
-        return why
-    arrays = [a for s in stages if (a := s.held) is not None]
-    if any(_machine.device_of(a) != number for a in arrays):
-        return "values and x are not on one device"
-    if any(map(needs_grad, (x, *arrays))):
-        return "gradients are recorded: by the array API"
-    if 0 in x.shape:
-        return "there is nothing to multiply"
-    return _obstacle(stages, result_dtype(stages, dtype_name(x.dtype)))
+def device_of(x: Array) -> int | None:
+    """The number of the CUDA device that `x` is on, or None."""
+    return _machine.device_of(x)
 
 
-def plan(stages: Sequence[Stage], x: Array) -> DevicePlan:
-    """The plan for arrays like `x`: its dtype, width, order and alignment."""
-    number = _machine.device_of(x)
+def paper_plan(stages: Sequence[Stage], x: Array, device: str) -> DevicePlan:
+    """The plan of a device that is not here, for arrays like `x` on the CPU: to be read."""
+    if device not in DEVICES:
+        raise ValueError(f"no constants of a {device!r} are known: {', '.join(DEVICES)}")
+    return plan_on(Paper(DEVICES[device]), stages, x)
+
+
+def product(stages: Sequence[Stage], x: Array) -> Array:
+    """``stages[0] @ stages[1] @ ... @ x`` with values read where they are: they may change."""
+    number = device_of(x)
+    if number is None or stages_obstacle(stages, x) is not None:
+        return by_stages(stages, x)
+    made = plan_on(_machine.machine(number, place(x).library), stages, x, frozen=True)
+    return made(ready(x, made))
+
+
+def gradients(stages: Sequence[Stage], g: Array, x: Array, wanted: Sequence[bool]) -> list[Array]:
+    """Those wanted of the gradients of x and of each stage that holds an array, for `g` of y."""
+    from . import backward
+
+    number = device_of(x)
     assert number is not None
-    name = result_dtype(stages, dtype_name(x.dtype))
-    fortran = in_fortran_order(x)
-    here = _machine.machine(number, place(x).library)
-    return make_plan(stages, x.shape[0], x.shape[1], name, not fortran, aligned(x, name), here)
-
-
-def in_fortran_order(x: Array) -> bool:
-    """Whether rows lie side by side and columns do not."""
-    strides = x.stride() if hasattr(x, "stride") else x.strides
-    return bool(x.shape[1] > 1 and strides[0] < strides[1])
-
-
-def aligned(x: Array, name: str) -> int:
-    """Bytes that every row, or column in Fortran order, of an array like `x` is aligned to."""
-    from .text import ITEMSIZE
-
-    side = x.shape[0] if in_fortran_order(x) else x.shape[1]
-    found = ALIGNED
-    while found > 1 and side * ITEMSIZE[name] % found:
-        found //= 2
-    return found
-
-
-class DeviceChain:
-    """A product of stages on one device, with its plans by dtype, width, order and alignment."""
-
-    def __init__(self, stages: Sequence[Stage]):
-        self.stages = tuple(stages)
-        self._plans: dict[tuple, DevicePlan] = {}
-
-    def __call__(self, x: Array) -> Array | None:
-        """The product; None where the kernels do not take this `x`."""
-        if needs_grad(x):
-            return None
-        name = dtype_name(x.dtype)
-        key = device_of(x), name, x.shape[1], in_fortran_order(x), aligned(x, name)
-        found = self._plans.get(key)
-        if found is None:
-            if stages_obstacle(self.stages, x) is not None:
-                return None
-            found = self._plans.setdefault(key, plan(self.stages, x))
-        return found(ready(x, found))
-
-
-def ready(x: Array, plan: DevicePlan) -> Array:
-    """`x` as the kernels of a plan read it: of its dtype, in one piece, aligned."""
-    x = cast(x, plan.dtype)
-    if plan.fortran:
-        return ready_rows(x.T).T
-    return ready_rows(x)
-
-
-def ready_rows(x: Array) -> Array:
-    if hasattr(x, "contiguous"):
-        x = x.contiguous()
-        return x if x.data_ptr() % ALIGNED == 0 else x.clone()
-    if not x.flags.c_contiguous or x.data.ptr % ALIGNED:
-        x = x.copy(order="C")
-    return x
+    if 0 in x.shape:
+        held = [x, *(s.held for s in stages if s.held is not None or s.index is not None)]
+        return [array_namespace(x).zeros_like(a) for a, w in zip(held, wanted, strict=True) if w]
+    if any(wanted[1:]):
+        here = _machine.machine(number, place(x).library)
+        return backward.gradients(stages, g, x, wanted, here)
+    gx = product(adjoint_of(stages), g)
+    return [backward.as_kind(gx, dtype_name(x.dtype))] if wanted[0] else []
 
 
 def obstacle(values: Array, x: Array) -> str | None:

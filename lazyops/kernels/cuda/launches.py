@@ -11,7 +11,7 @@ import numpy as np
 from ...pattern import Pattern
 from ..codes import INTEGER, SMALL, TABLE, Codes
 from .text import ITEMSIZE, SUMS, TYPES, InnerStage, Variant
-from .tiles import MASKS, geometry, swizzle
+from .tiles import MASKS, Geometry, geometry, swizzle
 
 FEW = 8  # columns up to which values are what costs
 VECTOR = 16  # bytes of the widest access
@@ -208,6 +208,15 @@ def checked_grid(grid: int, what: Any) -> int:
     return max(1, int(grid))
 
 
+class Run(NamedTuple):
+    """A run as one kernel; the number of tiles but for columns."""
+
+    variant: Variant
+    records: np.ndarray
+    extent: np.ndarray
+    tiles: int
+
+
 def run_of(
     factors: Sequence[Held],
     layout: Layout,
@@ -218,27 +227,43 @@ def run_of(
     perm: Any = None,
     scatter: Any = None,
     kernel: str = "chain",
-) -> tuple[Variant, np.ndarray, np.ndarray, int]:
-    """A run as one kernel: (variant, factors, extent, number of tiles but for columns)."""
+) -> Run:
+    """Factors, in the order in which they are applied, on tiles of tile_n columns and tile_k k."""
     shape = geometry([f.pattern for f in factors])
     which = 0 if layout.along_columns else (2 if shape.inner == 1 else 1)
-    if which == 2:
-        tile_k = 1
-    sums = SUMS[dtype]
-    n = min(tile_n, max(1, VECTOR // ITEMSIZE[sums]))
-    if which == 0:
-        width = layout.width(dtype, tile_n)
-    elif which == 2:
-        width = Layout(0, False, layout.aligned).width(dtype, FEW)
-        rows = (shape.first_rows, shape.last_rows)
-        while width > 1 and (
-            any(r % width for r in rows) or perm is not None or scatter is not None
-        ):
-            width //= 2
-    else:
-        width = 1
-    base = swizzle(which, tile_n * tile_k, ITEMSIZE[sums])
-    tile = {
+    tile_k = 1 if which == 2 else tile_k
+    gathers = perm is not None or scatter is not None
+    tile = _tile_constants(shape, which, dtype, tile_n, tile_k)
+    tile |= {
+        "W": _width(shape, which, layout, dtype, tile_n, gathers),
+        "PACKED": int(factors[0].packed),
+        "PERMUTED": int(perm is not None),
+        "SCATTERED": int(scatter is not None),
+    }
+    stages = tuple(InnerStage(*s, f.transposed) for s, f in zip(shape.stages, factors, strict=True))
+    variant = Variant(kernel, dtype, factors[0].storage, tuple(tile.items()), stages)
+    variant = variant._replace(
+        constants=(*variant.constants, ("BLOCKS_PER_SM", _blocks_together(variant)))
+    )
+    rows = (shape.outer * shape.inner * r for r in (shape.first_rows, shape.last_rows))
+    extent = (shape.outer, shape.inner, layout.columns, *layout.strides(*rows))
+    return Run(
+        variant,
+        np.array([factor_record(f) for f in factors], FACTOR),
+        np.array(extent, EXTENT),
+        shape.outer * -(-shape.inner // tile_k),
+    )
+
+
+def _tile_constants(
+    shape: Geometry, which: int, dtype: str, tile_n: int, tile_k: int
+) -> dict[str, int]:
+    """What the text of a run knows of its tile; see chain.cuh."""
+    item = ITEMSIZE[SUMS[dtype]]
+    n = min(tile_n, max(1, VECTOR // item))
+    base = swizzle(which, tile_n * tile_k, item)
+    items = max(a * d for a, _, _, d in shape.stages) * tile_k * (tile_n // n)
+    return {
         "FIRST_ROWS": shape.first_rows,
         "LAST_ROWS": shape.last_rows,
         "MOST_ROWS": shape.most_rows,
@@ -247,47 +272,53 @@ def run_of(
         "TILE_N": tile_n,
         "TILE_K": tile_k,
         "N": n,
-        "W": width,
         "SWIZZLE": base,
         **{f"MASK{j}": m for j, m in enumerate(MASKS[base])},
-        "PACKED": int(factors[0].packed),
-        "PERMUTED": int(perm is not None),
-        "SCATTERED": int(scatter is not None),
+        "THREADS": int(min(512, max(64, 1 << (max(1, items - 1)).bit_length()))),
     }
-    items = max(a * d for a, _, _, d in shape.stages) * tile_k * (tile_n // n)
-    tile["THREADS"] = int(min(512, max(64, 1 << (max(1, items - 1)).bit_length())))
-    stages = tuple(InnerStage(*s, f.transposed) for s, f in zip(shape.stages, factors, strict=True))
-    variant = Variant(kernel, dtype, factors[0].storage, tuple(tile.items()), stages)
-    words = ITEMSIZE[sums] // 4  # inputs, sums and a row of values; addresses beside them
-    needed = max(24 + words * (c * n + n + c) + 3 * c for _, _, c, _ in shape.stages)
-    fit = REGISTERS // (tile["THREADS"] * (-(-needed // 8) * 8))
-    blocks = max(1, min(3, fit, SHARED // (variant.shared + 1024)))
-    variant = variant._replace(constants=(*variant.constants, ("BLOCKS_PER_SM", blocks)))
-    records = np.array([factor_record(f) for f in factors], FACTOR)
-    rows_in = shape.outer * shape.inner * shape.first_rows
-    rows_out = shape.outer * shape.inner * shape.last_rows
-    strides = layout.strides(rows_in, rows_out)
-    extent = np.array((shape.outer, shape.inner, layout.columns, *strides), EXTENT)
-    return variant, records, extent, shape.outer * -(-shape.inner // tile_k)
+
+
+def _width(
+    shape: Geometry, which: int, layout: Layout, dtype: str, tile_n: int, gathers: bool
+) -> int:
+    """How many neighbours in memory a thread of a run loads and stores at once."""
+    if which == 0:
+        return layout.width(dtype, tile_n)
+    if which == 1 or gathers:
+        return 1
+    width = Layout(0, False, layout.aligned).width(dtype, FEW)
+    while shape.first_rows % width or shape.last_rows % width:
+        width //= 2
+    return width
+
+
+def _blocks_together(variant: Variant) -> int:
+    """Blocks of a run that one processor holds, by its registers and its shared memory."""
+    n, threads = variant.known("N"), variant.known("THREADS")
+    words = ITEMSIZE[SUMS[variant.dtype]] // 4
+    # inputs, sums and a row of values; addresses beside them
+    needed = max(24 + words * (s.c * n + n + s.c) + 3 * s.c for s in variant.stages)
+    fit = REGISTERS // (threads * (-(-needed // 8) * 8))
+    return max(1, min(3, fit, SHARED // (variant.shared + 1024)))
 
 
 def chain_launch(factors, layout, dtype, tile_n, tile_k, perm=None, scatter=None) -> Launch:
-    variant, records, extent, tiles = run_of(
-        factors, layout, dtype, tile_n, tile_k, perm=perm, scatter=scatter
-    )
-    grid = checked_grid(tiles * -(-layout.columns // tile_n), f"a run of {len(factors)} factors")
-    arguments = (records, extent, pointer_to(perm), pointer_to(scatter))
-    return Launch(variant, grid, variant.known("THREADS"), arguments)
+    run = run_of(factors, layout, dtype, tile_n, tile_k, perm=perm, scatter=scatter)
+    blocks = run.tiles * -(-layout.columns // tile_n)
+    grid = checked_grid(blocks, f"a run of {len(factors)} factors")
+    arguments = (run.records, run.extent, pointer_to(perm), pointer_to(scatter))
+    return Launch(run.variant, grid, run.variant.known("THREADS"), arguments)
 
 
 def gradient_launch(
     factors, layout, dtype, tile_n, tile_k, results, parts, perm=None, scatter=None
 ) -> Launch:
     """The backward of a run: `results` are (parts, a, b, c, d) arrays of sums, or None."""
-    variant, records, extent, tiles = run_of(
+    run = run_of(
         factors, layout, dtype, tile_n, tile_k, perm=perm, scatter=scatter, kernel="gradient"
     )
     pointers = np.array([int(pointer_to(r)) for r in results], np.uint64)
-    grid = checked_grid(tiles * parts, f"the gradient of a run of {len(factors)} factors")
-    arguments = (records, pointers, extent, pointer_to(perm), pointer_to(scatter), np.uint32(parts))
-    return Launch(variant, grid, variant.known("THREADS"), arguments)
+    grid = checked_grid(run.tiles * parts, f"the gradient of a run of {len(factors)} factors")
+    ends = pointer_to(perm), pointer_to(scatter), np.uint32(parts)
+    arguments = (run.records, pointers, run.extent, *ends)
+    return Launch(run.variant, grid, run.variant.known("THREADS"), arguments)

@@ -6,21 +6,21 @@ the tests, which runs the same text and the same plan on a CPU.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..._array import array_namespace, cast, dtype_name, is_complex_name, real_dtype
+from ..._array import dtype_name, is_complex_name, real_dtype
 from ...pattern import Pattern
-from ..codes import TABLE, Codes
-from ..reference import ks_fuse
-from ..stage import Stage, with_scales_apart
+from ..codes import Codes
+from ..stage import Stage
 from . import launches
-from .cost import Choice, Device, plan_runs
-from .launches import Held, Launch, Layout, kind_of
+from .cost import FREE, Bias, Case, Choice, Device, by_dense, plan_runs
+from .launches import Held, Launch, Layout
+from .products import Multiplication, dense_is_faster, dense_of
+from .segments import Segment, merged, on_device, packed, segments
 from .text import ITEMSIZE, SUMS, TYPES
 
 
@@ -34,16 +34,17 @@ class Machine(Protocol):
     def array(self, values: np.ndarray) -> Any:
         """Integers and tables, where the kernels read them."""
 
+    def settle(self) -> None:
+        """Wait for what the caller's stream has to do."""
+
     def launch(self, launch: Launch, inputs: Sequence, outputs: Sequence, hidden: Sequence = ()):
         """Run a kernel on the caller's stream; `hidden`: results that its arguments point to."""
 
+    def seconds(self, call: Callable[[], Any], until: float, clock: Callable[[], float]) -> float:
+        """The median time of a call on the device."""
 
-class Segment(NamedTuple):
-    """Factors between two permutations, in the order in which they are applied."""
-
-    before: np.ndarray | None  # y = x[before], applied first
-    factors: tuple[Held, ...]
-    after: np.ndarray | None  # applied last, of the last segment only
+    def multiply(self, left: Any, right: Any, out: Any) -> None:
+        """``out[g] = left[g] @ right[g]`` by the array library, on the caller's stream."""
 
 
 def obstacle(stages: Sequence[Stage], dtype: str) -> str | None:
@@ -62,111 +63,26 @@ def obstacle(stages: Sequence[Stage], dtype: str) -> str | None:
     return None
 
 
-def segments(
-    stages: Sequence[Stage], dtype: str, machine: Machine
-) -> tuple[list[Segment], int | float | complex]:
-    """The product in the order of its application, and the scalar that is left of it."""
-    found: list[Segment] = []
-    index: np.ndarray | None = None
-    factors: list[Held] = []
-    scale: Any = 1
-    for stage in reversed(with_scales_apart(stages)):
-        if stage.index is not None:
-            if factors:
-                found.append(Segment(index, tuple(factors), None))
-                index, factors = None, []
-            here = np.asarray(stage.index)
-            index = here if index is None else index[here]
-        elif stage.scale is not None:
-            value = stage.scale
-            scale = scale * (np.conj(value) if stage.conj else value)
-        elif stage.values is not None:
-            factors.append(hold(stage, dtype, machine))
-    if factors:
-        found.append(Segment(index, tuple(factors), None))
-    elif index is not None and found:
-        found[-1] = found[-1]._replace(after=index)
-    return found, scale
-
-
-def hold(stage: Stage, dtype: str, machine: Machine) -> Held:
-    """A factor's values as kernels read them: real values stay real beside complex x."""
-    values = stage.values
-    if isinstance(values, Codes):
-        table = (
-            machine.array(np.asarray(values.format.table, np.float32))
-            if kind_of(values) == TABLE
-            else None
-        )
-        name = "complex64" if values.pair else "float32"
-        conjugated = stage.conj and values.pair
-        return Held(
-            values.array, name, stage.pattern, stage.transpose, conjugated, False, values, table
-        )
-    name = dtype_name(values.dtype)
-    wanted = dtype if is_complex_name(name) or not is_complex_name(dtype) else real_dtype(dtype)
-    if dtype not in ("float16", "bfloat16") or name not in TYPES:
-        values = cast(values, wanted)
-        name = wanted
-    xp = array_namespace(values)
-    conjugated = stage.conj and is_complex_name(name)
-    if stage.pattern is None:  # a diagonal is a factor with b = c = 1
-        n = values.shape[0]
-        return Held(xp.reshape(values, (1, 1, 1, n)), name, Pattern(1, 1, 1, n), False, conjugated)
-    return Held(contiguous(values), name, stage.pattern, stage.transpose, conjugated)
-
-
-def contiguous(array: Any) -> Any:
-    """In C order: kernels address values by the strides of that."""
-    if hasattr(array, "contiguous"):
-        return array.contiguous()
-    flags = getattr(array, "flags", None)
-    if flags is not None and not flags.c_contiguous:
-        return array.copy(order="C")
-    return array
-
-
-def merged(factors: Sequence[Held]) -> Held:
-    """Neighbours that chain as one factor, in the order in which they are applied."""
-
-    def two(first: Held, then: Held) -> Held:
-        if then.pattern.chains_with(first.pattern):
-            values = ks_fuse(acting(then), acting(first))
-            return Held(values, first.dtype, then.pattern.fused_with(first.pattern))
-        values = ks_fuse(transposed(acting(first)), transposed(acting(then)))
-        values = transposed(values)
-        pattern = first.pattern.T.fused_with(then.pattern.T).T
-        return Held(values, first.dtype, pattern)
-
-    one = functools.reduce(two, factors)
-    return one if len(factors) == 1 else Held(contiguous(one.array), one.dtype, one.pattern)
-
-
-def acting(held: Held) -> Any:
-    values = transposed(held.array) if held.transposed else held.array
-    return array_namespace(values).conj(values) if held.conjugated else values
-
-
-def transposed(values: Any) -> Any:
-    return array_namespace(values).permute_dims(values, (0, 2, 1, 3))
-
-
-def packed(held: Held) -> Held:
-    """Values (a, d, b, c), rows in one piece."""
-    if held.codes is not None or held.packed:
-        return held
-    values = array_namespace(held.array).permute_dims(acting(held), (0, 3, 1, 2))
-    return Held(contiguous(values), held.dtype, held.pattern, packed=True)
-
-
 class Step(NamedTuple):
-    """One kernel of a plan."""
+    """One kernel of a plan, or one factor by matmul of the array library."""
 
-    launch: Launch
+    launch: Launch | Multiplication
     rows: int
     moved: int  # bytes of x and y, each passed once
     keep: tuple[Any, ...]  # arrays that the arguments point to
     choice: Choice | None
+    values: int = 0  # bytes
+    flops: int = 0
+
+    def run(self, machine: Machine, x: Any, y: Any) -> None:
+        if isinstance(self.launch, Multiplication):
+            self.launch.run(machine, x, y)
+        else:
+            machine.launch(self.launch, [x], [y])
+
+    @property
+    def seconds(self) -> float:
+        return self.choice.seconds if self.choice is not None else 0.0
 
 
 @dataclass
@@ -184,21 +100,19 @@ class DevicePlan:
     def __call__(self, x: Any) -> Any:
         for step in self.steps:
             y = self.machine.empty((step.rows, self.columns), self.dtype, self.fortran)
-            self.machine.launch(step.launch, [x], [y])
+            step.run(self.machine, x, y)
             x = y
         return x if isinstance(self.scale, int) and self.scale == 1 else self.scale * x
 
+    @property
+    def seconds(self) -> float:
+        """What the model says that it takes."""
+        return sum(step.seconds for step in self.steps)
+
     def __str__(self) -> str:
-        lines = []
-        for step in self.steps:
-            variant = step.launch.variant
-            stages = " ".join(f"({s.a},{s.b},{s.c},{s.d})" for s in variant.stages)
-            bound = f", bound by {step.choice.bound}" if step.choice else ""
-            lines.append(
-                f"{variant.kernel} {stages}: {step.launch.grid} blocks of "
-                f"{step.launch.threads} threads, {variant.shared} bytes shared{bound}"
-            )
-        return "\n".join(lines)
+        from .report import lines
+
+        return "\n".join(lines(self))
 
 
 def make_plan(
@@ -211,6 +125,7 @@ def make_plan(
     machine: Machine,
     *,
     frozen: bool = False,
+    bias: Bias = FREE,
 ) -> DevicePlan:
     """The plan of ``stages[0] @ stages[1] @ ...`` for x of shape (rows, columns).
 
@@ -221,75 +136,99 @@ def make_plan(
     aligned : bytes that the rows of x and y are aligned to
     frozen : values are read where they are: none is merged or packed (they change, or want
         gradients)
+    bias : what the plan may do
     """
     layout = Layout(columns, along_columns, aligned)
     found, scale = segments(stages, dtype, machine)
-    steps: list[Step] = []
-    for segment in found:
-        steps += _steps(segment, layout, dtype, machine, frozen)
-    last = steps[-1].rows if steps else rows
+    case = Case(columns, dtype, along_columns, device=machine.device, bias=bias)
+    planned = [(segment, list(_runs(segment, case, frozen))) for segment in found]
+    seconds = sum(choice.seconds for _, runs in planned for choice, _ in runs)
+    last = found[-1].rows if found else rows
+    coded = any(f.codes is not None for segment in found for f in segment.factors)
+    if found and not (frozen or coded) and dense_is_faster(seconds, (last, rows), case):
+        steps = [_dense(found, rows, last, case, machine)]
+    else:
+        steps = [s for p in planned for s in _steps(*p, layout, dtype, machine, frozen)]
     return DevicePlan(steps, dtype, columns, not along_columns, scale, machine, last)
 
 
-def _steps(segment: Segment, layout, dtype, machine, frozen) -> list[Step]:
-    factors = list(segment.factors)
-    coded = {n for n, f in enumerate(factors) if f.codes is not None}
-    fixed = frozenset(range(len(factors)) if frozen else coded)
-    found: list[Step] = []
-    for choice, run in _runs(factors, fixed, layout, dtype, machine):
-        first, last = not found, run[-1] is factors[-1]
-        index = None
-        if first and segment.before is not None:
-            index = machine.array(segment.before.astype(np.int32))
-        after = segment.after if last else None
-        held = _merged(run, choice.merged)
-        rows = held[-1].pattern.shape[0]
-        keep: tuple[Any, ...] = (held, index)
-        if choice.tile_n:
-            scatter = None
-            if after is not None:
-                inverse = np.empty(len(after), np.int32)
-                inverse[after] = np.arange(len(after), dtype=np.int32)
-                scatter = machine.array(inverse)
-            if not frozen and not any(f.codes for f in held):
-                held = [packed(f) for f in held]
-            launch = launches.chain_launch(
-                held, layout, dtype, choice.tile_n, choice.tile_k, index, scatter
-            )
-            keep = (held, index, scatter)
-        else:
-            launch = launches.one_factor(held[0], layout, dtype, index)
-        moved = (rows + held[0].pattern.shape[1]) * layout.columns * ITEMSIZE[dtype]
-        found.append(Step(launch, rows, moved, keep, choice))
-        if after is not None and not choice.tile_n:
-            found += _gather(after, layout, dtype, machine)
-    return found
+def _dense(found: list[Segment], rows: int, last: int, case: Case, machine: Machine) -> Step:
+    """The whole product as one matrix."""
+    p = Pattern(1, last, rows, 1)
+    seconds, bound = by_dense((last, rows), case)
+    choice = Choice(seconds, (p,), (sum(len(s.factors) for s in found),), 0, 0, bound, "dense")
+    work = Multiplication(dense_of(found, rows, case.dtype, machine))
+    moved = (rows + last) * case.columns * case.item
+    return Step(work, last, moved, (), choice, p.entries * case.item, case.flops([p]))
 
 
-def _runs(factors, fixed, layout, dtype, machine):
+def _runs(segment: Segment, case: Case, frozen: bool) -> Iterator[tuple[Choice, list[Held]]]:
     """Each run with the choice made for it; runs read one storage type."""
-    start = 0
+    factors, start = segment.factors, 0
     while start < len(factors):
         end = start + 1
         while end < len(factors) and factors[end].storage == factors[start].storage:
             end += 1
-        piece = factors[start:end]
-        held = frozenset(f - start for f in fixed if start <= f < end)
-        bits = piece[0].codes.format.bits if piece[0].codes is not None else None
-        at = start
+        piece = list(factors[start:end])
+        coded = piece[0].codes
+        fixed = frozen or coded is not None
+        at = 0
         for choice in plan_runs(
             [f.pattern for f in piece],
-            layout.columns,
-            dtype,
-            along_columns=layout.along_columns,
-            value_bytes=None if bits is None else bits / 8,
-            device=machine.device,
-            fixed=held,
+            **case._replace(
+                value_bytes=None if coded is None else coded.format.bits / 8,
+                matmul=not fixed and piece[0].dtype == case.dtype,
+            )._asdict(),
+            fixed=frozenset(range(len(piece)) if fixed else ()),
+            gathered=start == 0 and segment.before is not None,
         ):
             count = sum(choice.merged)
-            yield choice, factors[at : at + count]
+            yield choice, piece[at : at + count]
             at += count
         start = end
+
+
+def _steps(
+    segment: Segment, runs: Sequence[tuple[Choice, list[Held]]], layout, dtype, machine, frozen
+) -> Iterator[Step]:
+    for number, (choice, run) in enumerate(runs):
+        index = scatter = None
+        if number == 0 and segment.before is not None:
+            index = on_device(machine, segment.before)
+        after = segment.after if number == len(runs) - 1 else None
+        held = _merged(run, choice.merged)
+        work: Launch | Multiplication
+        if choice.how == "run":
+            if after is not None:
+                scatter = on_device(machine, inverse(after))
+            if not frozen and not any(f.codes for f in held):
+                held = [packed(f) for f in held]
+            work = launches.chain_launch(
+                held, layout, dtype, choice.tile_n, choice.tile_k, index, scatter
+            )
+        elif choice.how == "matmul":
+            work = Multiplication(packed(held[0]).array)
+        else:
+            work = launches.one_factor(held[0], layout, dtype, index)
+        yield _step(work, held, (held, index, scatter), choice, layout, dtype)
+        if after is not None and choice.how != "run":
+            yield _gather(after, layout, dtype, machine)
+
+
+def _step(work, held: list[Held], keep: tuple, choice: Choice, layout, dtype: str) -> Step:
+    patterns = [f.pattern for f in held]
+    rows, item = patterns[-1].shape[0], ITEMSIZE[dtype]
+    moved = (rows + patterns[0].shape[1]) * layout.columns * item
+    bits = [f.codes.format.bits * (1 + f.codes.pair) if f.codes else 8 * item for f in held]
+    values = sum(p.entries * b for p, b in zip(patterns, bits, strict=True)) // 8
+    flops = Case(layout.columns, dtype).flops(patterns)
+    return Step(work, rows, moved, keep, choice, values, flops)
+
+
+def inverse(index: np.ndarray) -> np.ndarray:
+    found = np.empty(len(index), np.int32)
+    found[index] = np.arange(len(index), dtype=np.int32)
+    return found
 
 
 def _merged(run: list[Held], counts: tuple[int, ...]) -> list[Held]:
@@ -300,12 +239,12 @@ def _merged(run: list[Held], counts: tuple[int, ...]) -> list[Held]:
     return found
 
 
-def _gather(index: np.ndarray, layout, dtype, machine) -> list[Step]:
+def _gather(index: np.ndarray, layout, dtype, machine) -> Step:
     """A permutation by itself: a factor of ones behind it."""
     n = len(index)
     name = SUMS[dtype]
     real = real_dtype(name) if is_complex_name(name) else name
     held = Held(machine.array(np.ones((1, 1, 1, n), real)), real, Pattern(1, 1, 1, n))
-    perm = machine.array(index.astype(np.int32))
+    perm = on_device(machine, index)
     launch = launches.one_factor(held, layout, dtype, perm)
-    return [Step(launch, n, 2 * n * layout.columns * ITEMSIZE[dtype], (held, perm), None)]
+    return Step(launch, n, 2 * n * layout.columns * ITEMSIZE[dtype], (held, perm), None)

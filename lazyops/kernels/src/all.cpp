@@ -3,6 +3,7 @@
 #include "chain.cpp"
 #include "split.cpp"
 #include "filterbank.cpp"
+#include "shifts.cpp"
 #include "limits.cpp"
 #include "pack.cpp"
 #include "grad.cpp"

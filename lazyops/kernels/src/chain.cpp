@@ -22,6 +22,7 @@ struct Run {
   Side in, out;
   const char* values;
   I tile_bytes;  // of the values of one tile (vector: W blocks, batch: one)
+  I period;      // tiles of values; then they start again
   I steps_at, steps, conj, far;  // far: values from memory
   I wide;  // batch: how much of wide.h does (flags)
   I spare;  // real numbers of decoded values that a step needs at a time
@@ -73,7 +74,7 @@ void vector_tile(const Run& r, const Step* steps, I tile, Grid<const T> x, Grid<
                  const Cut& cut, T* w) {
   using M = Tile<T, P>;
   constexpr int W = width<T>;
-  const char* v = r.values + tile * r.tile_bytes;
+  const char* v = r.values + tile % r.period * r.tile_bytes;
   const I l0 = tile * W, n = r.lanes - l0 < W ? r.lanes - l0 : W;
   for (I u = 0; u < k; u += cut.units) {
     const I units = k - u < cut.units ? k - u : cut.units;
@@ -97,8 +98,10 @@ void wide_tile(const Run& r, const Step* steps, const typename Tile<T, P>::Batch
   Wide<T, P> g;
   g.steps = steps;
   g.count = r.steps;
-  g.values = r.values + z.l0 * r.tile_bytes;
+  g.values = r.values;
   g.tile_bytes = r.tile_bytes;
+  g.period = r.period;
+  g.first = z.l0 % r.period;
   g.blocks = z.n;
   g.units = z.units;
   g.x = in ? x.p + r.in.lane[z.l0] * x.step + z.c0 * P : nullptr;
@@ -158,7 +161,7 @@ void batch_tile(const Run& r, const Step* steps, typename Tile<T, P>::Batch z, G
   const bool direct = end.op == Op::factor && !r.out.index && y.column == P && z.count % width<T> == 0;
   T *spare = w + z.n * z.block, *decoded = spare + r.rows * s.row, *first = w;
   for (I b = 0; b < z.n; ++b) {
-    const char* v = r.values + (z.l0 + b) * r.tile_bytes;
+    const char* v = r.values + (z.l0 + b) % r.period * r.tile_bytes;
     T* mine = w + b * z.block;
     T* done = apply<T, P, true>(steps, r.steps - direct, v, z.l0 + b, mine, spare, decoded, s);
     if (direct) last_factor<T, P>(r, end, {v + end.values, end.coding}, z.l0 + b, z, x, y, past, done, decoded, s);

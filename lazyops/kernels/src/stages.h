@@ -21,6 +21,7 @@ struct Step {
   I transposed;
   I per_tile;            // diagonal: numbers of one tile
   const Coding* coding;  // of the values of a radix or factor step; or nullptr
+  I outer, inner;        // numbers from one of alpha, of delta to the next: 0 where values repeat
 };
 
 struct Shape {
@@ -74,9 +75,9 @@ template <class T, int P, bool SPLAT, int S, bool TR, class At>
 INLINE void groups(const Step& t, const Values<T, P, SPLAT>& values, T* w, const Shape& z, const At& at) {
   constexpr int K = S << (S + 1), E = P * width<T>;  // K values of a group
   const I step = t.delta * z.row;
-  I e = 0;
   for (I i = 0; i < t.alpha; ++i)
-    for (I l = 0; l < t.delta; ++l, e += K) {
+    for (I l = 0; l < t.delta; ++l) {
+      const I e = i * t.outer + l * t.inner;
       T* p = w + (i * t.delta * (1 << S) + l) * z.row;
       if constexpr (!SPLAT)
         if (z.far) values.template ask<K>(e);
@@ -187,9 +188,9 @@ INLINE void factor_to(const Step& t, const Values<T, P, SPLAT>& values, const T*
                       T* spare, const Out& out, const Between& between) {
   const I outs = t.transposed ? t.c : t.b, ins = t.transposed ? t.b : t.c;
   const I xs = t.delta * z.row;
-  I block = 0;
   for (I i = 0; i < t.alpha; ++i)
-    for (I l = 0; l < t.delta; ++l, block += t.b * t.c) {
+    for (I l = 0; l < t.delta; ++l) {
+      const I block = i * t.outer + l * t.inner;
       const T* in = x + (i * ins * t.delta + l) * z.row;
       const auto go = [&](auto r, auto n, I from) {
         const I first = (i * outs + from) * t.delta + l;

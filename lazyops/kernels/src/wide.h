@@ -76,8 +76,9 @@ template <class T, int P>
 struct Wide {
   const Step* steps;
   I count;                  // of steps
-  const char* values;       // of block l; the next block's lie tile_bytes further
-  I tile_bytes;
+  const char* values;       // of all blocks, those of `period` blocks one after the other
+  I tile_bytes, period;
+  I first;                  // number l of the first block in the period
   I blocks, units;          // side by side; vectors of columns
   const T* x;               // block l, first column
   const I *in_row, *in_lane;  // real numbers times in_step from x to a row, to a block
@@ -123,8 +124,11 @@ struct Wide {
         Rows<T> o = to;
         f.p += IN == Place::memory ? (in_lane[b] - in_lane[0]) * in_step : b * block;
         o.p += OUT != Place::tile ? (out_lane[b] - out_lane[0]) * out_step : b * block;
-        const Values<T, P, true> v{values + b * tile_bytes + t.values, t.coding};
-        group<T, P, S, TR, IN, OUT>(f, o, v.at((i * d + l) * K, K, buffer), units, ahead, conj);
+        I q = first + b;
+        if (q >= period) q -= period;  // no more blocks than a period lie side by side
+        const Values<T, P, true> v{values + q * tile_bytes + t.values, t.coding};
+        const T* numbers = v.at(i * t.outer + l * t.inner, K, buffer);
+        group<T, P, S, TR, IN, OUT>(f, o, numbers, units, ahead, conj);
       }
     }
   }
