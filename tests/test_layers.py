@@ -28,8 +28,11 @@ LAYERS = {  # each may import those on lower levels, and itself
 TORCH = {
     "torch",
     "kernels/torch_ops.py",
+    "kernels/torch_library.py",
+    "kernels/torch_gradients.py",
     "kernels/torch_cpu.py",
     "kernels/cuda/autograd.py",
+    "operators/traced.py",
 }
 OUTSIDE = {"numpy", "scipy", "array_api_compat"}  # what may be imported at module level
 FILES = sorted(SOURCE.rglob("*.py"))

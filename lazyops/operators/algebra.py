@@ -16,6 +16,7 @@ from .chain import apply_link, links
 from .convert import as_operand, aslinearoperator
 from .node import known_partner
 from .scalar import Identity, Scalar
+from .tracing import at_once
 
 
 @dataclass(eq=False, repr=False)
@@ -255,6 +256,7 @@ def _scaled_facts(alpha: complex, facts: dict, unitary: bool | None) -> dict[str
 # -- building --------------------------------------------------------------------------------
 
 
+@at_once
 def compose(*operators: LinearOperator) -> LinearOperator:
     """The product, left to right; nothing is rewritten."""
     if len(operators) == 1:
@@ -265,6 +267,7 @@ def compose(*operators: LinearOperator) -> LinearOperator:
     return Product(operators)
 
 
+@at_once
 def add(*operators: LinearOperator) -> LinearOperator:
     """The sum; nothing is rewritten."""
     if len(operators) == 1:
@@ -289,6 +292,7 @@ def as_term(op: LinearOperator, other: Any) -> LinearOperator | None:
     return None
 
 
+@at_once
 def scale(op: LinearOperator, alpha: Any) -> LinearOperator:
     """``alpha * op`` for a scalar."""
     if not is_scalar(alpha):
@@ -306,6 +310,7 @@ def divide(op: LinearOperator, alpha: Any) -> LinearOperator:
     return scale(op, 1 / alpha)
 
 
+@at_once
 def power(op: LinearOperator, k: Any) -> LinearOperator:
     """``op ** k`` for an integer k from 0 on."""
     m, n = op.shape

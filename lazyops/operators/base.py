@@ -11,6 +11,7 @@ import scipy.sparse.linalg
 from .._array import Array, dtype_name, is_array
 from . import door
 from .node import Node, paired
+from .tracing import at_once
 
 
 @dataclass(eq=False, repr=False)
@@ -39,20 +40,20 @@ class LinearOperator(Node):
     @property
     def H(self) -> LinearOperator:
         """Adjoint (conjugate transpose); ``A.H.H is A``."""
-        return paired(self, "H", lambda op, operands: op._adjoint(*operands))
+        return adjoint(self)
 
     @property
     def T(self) -> LinearOperator:
         """Transpose; ``A.T.T is A``."""
         if not self._is_complex:
             return self.H
-        return paired(self, "T", lambda op, _: op.H.conj(), deep=False)
+        return transpose(self)
 
     def conj(self) -> LinearOperator:
         """Entrywise complex conjugate; `self` where it is known to be real."""
         if not self._is_complex:
             return self
-        return paired(self, "conj", lambda op, operands: op._conj(*operands))
+        return conjugate(self)
 
     conjugate = conj
 
@@ -112,11 +113,14 @@ class LinearOperator(Node):
 
     def dot(self, x: Any) -> Any:
         """``self @ x``: an operator, an array, or a scalar (SciPy's rule)."""
-        return self * x if _is_scalar(x) else self @ x
+        if _is_scalar(x):
+            return self * x
+        y = self.__matmul__(x)  # by name: torch.compile follows no ``@`` of objects
+        return self @ x if y is NotImplemented else y
 
     def __call__(self, x: Any) -> Any:
-        """``self @ x``; torch.compile can follow this form, which ``@`` does not let it."""
-        return self * x if _is_scalar(x) else self.__matmul__(x)
+        """``self.dot(x)``: what torch.compile can follow, of an operator or an array."""
+        return self.dot(x)
 
     def rdot(self, x: Any) -> Any:
         """``x @ self``."""
@@ -385,6 +389,21 @@ class LinearOperator(Node):
         from .facts import assume
 
         return assume(self, facts)
+
+
+@at_once
+def adjoint(op: LinearOperator) -> LinearOperator:
+    return paired(op, "H", lambda op, operands: op._adjoint(*operands))
+
+
+@at_once
+def transpose(op: LinearOperator) -> LinearOperator:
+    return paired(op, "T", lambda op, _: op.H.conj(), deep=False)
+
+
+@at_once
+def conjugate(op: LinearOperator) -> LinearOperator:
+    return paired(op, "conj", lambda op, operands: op._conj(*operands))
 
 
 def _is_scipys(x: Any) -> bool:

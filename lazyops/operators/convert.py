@@ -45,7 +45,7 @@ def as_operand(obj: Any) -> LinearOperator | None:
     """What ``A @ obj`` composes lazily with; None for arrays, which are multiplied at once."""
     if isinstance(obj, LinearOperator):
         return obj
-    if isinstance(obj, np.ndarray):
+    if is_array(obj):
         return None
     from .function import Foreign
     from .sparse import Sparse
@@ -54,7 +54,7 @@ def as_operand(obj: Any) -> LinearOperator | None:
         return Sparse(obj)
     if isinstance(obj, scipy.sparse.linalg.LinearOperator):
         return Foreign(obj)
-    if is_array(obj) or not hasattr(obj, "shape"):
+    if not hasattr(obj, "shape"):
         return None
     if hasattr(obj, "matmat") or hasattr(obj, "matvec"):
         return Foreign(obj)

@@ -29,6 +29,7 @@ from .._array import (
     is_numpy,
     place,
 )
+from .tracing import tracing
 
 if TYPE_CHECKING:
     from .base import LinearOperator
@@ -117,7 +118,11 @@ def _vector(op: LinearOperator, x: Array) -> Array:
 def _columns(op: LinearOperator, x: Array) -> Array:
     """x of shape (n, k), the right n."""
     if type(x) is not np.ndarray:
-        return _foreign_columns(op, x)
+        if tracing():
+            from .traced import columns
+
+            return columns(op, x)
+        return foreign_columns(op, x)
     ready, dtype = op._cache.get(x.dtype) or _numpy_entry(op, x)
     y = ready._matmat(x if dtype is None else x.astype(dtype))
     if not ready.makes_new and (np.may_share_memory(y, x) or not y.flags.writeable):
@@ -131,13 +136,13 @@ def _numpy_entry(op: LinearOperator, x: np.ndarray) -> tuple[LinearOperator, str
     """What serves NumPy arrays of this dtype: an operator that can, and the dtype it needs."""
     name = _computable(op, x)
     needed = None if name == x.dtype.name and x.dtype.isnative else name
-    return op._cache.setdefault(x.dtype, (_meeting(op, x), needed))
+    return op._cache.setdefault(x.dtype, (meeting(op, x), needed))
 
 
-def _foreign_columns(op: LinearOperator, x: Array) -> Array:
+def foreign_columns(op: LinearOperator, x: Array) -> Array:
     if is_numpy(x):  # a subclass: np.matrix, np.memmap
         return _columns(op, np.asarray(x))
-    key = "door", place(x), x.dtype
+    key = "door", type(x), getattr(x, "device", None), x.dtype
     ready, needed = op._cache.get(key) or _foreign_entry(op, x, key)
     ready = op if ready is None else ready
     if needed is not None:
@@ -149,7 +154,7 @@ def _foreign_columns(op: LinearOperator, x: Array) -> Array:
 def _foreign_entry(op: LinearOperator, x: Array, key: tuple) -> tuple:
     """What serves arrays of this place and dtype (None: `op` itself), and the dtype it needs."""
     name = _computable(op, x)
-    ready = _meeting(op, x)
+    ready = meeting(op, x)
     needed = None if name == dtype_name(x.dtype) else name
     return op._cache.setdefault(key, (None if ready is op else ready, needed))
 
@@ -164,7 +169,7 @@ def _computable(op: LinearOperator, x: Array) -> str:
     raise TypeError(f"{_short(op)} takes numbers, got x of dtype {x.dtype}")
 
 
-def _meeting(op: LinearOperator, x: Array) -> LinearOperator:
+def meeting(op: LinearOperator, x: Array) -> LinearOperator:
     """`op`, with its values where `x` is if the two share memory; else the way out is named."""
     here = place(x)
     if op._places <= {here}:

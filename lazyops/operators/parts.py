@@ -9,6 +9,7 @@ from .algebra import compose
 from .base import LinearOperator
 from .law import Law
 from .scalar import Scalar, Zero
+from .tracing import at_once
 
 
 @dataclass(eq=False, repr=False)
@@ -47,11 +48,13 @@ class RealPart(LinearOperator):
         yield ")"
 
 
+@at_once
 def real_part(op: LinearOperator) -> LinearOperator:
     """The real part; `op` itself where it is real."""
     return RealPart(op) if op._is_complex else op
 
 
+@at_once
 def imaginary_part(op: LinearOperator) -> LinearOperator:
     """The imaginary part, as the real part of ``-1j * op``."""
     if not op._is_complex:

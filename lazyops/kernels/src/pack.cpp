@@ -22,8 +22,10 @@ void pack(const Packing& g, const T* v, T* out, I width) {
     for (I t = from; t < to; ++t) {
       const I* block = g.blocks + t * width;
       const I full = g.count - t * width < width ? g.count - t * width : width;
-      for (I e = 0; e < g.each; ++e) {
-        T* to_ = out + t * g.tile + g.place(e) * P * width;
+      I place = g.at, left = g.run;  // of number e: as g.place(e), without divisions
+      for (I e = 0; e < g.each; ++e, ++place) {
+        if (left-- == 0) place += g.every - g.run, left = g.run - 1;
+        T* to_ = out + t * g.tile + place * P * width;
         const T* in = v + g.numbers[e] * P;
         for (I j = 0; j < full; ++j) {
           to_[j] = in[block[j] * P];
