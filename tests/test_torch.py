@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 nn = torch.nn
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # its own
 
+from lazyops.kernels import torch_cpu  # noqa: E402
 from lazyops.kernels import torch_ops as ops  # noqa: E402
 from lazyops.torch import ButterflyLinear, compress_, round_through  # noqa: E402
 
@@ -92,7 +93,7 @@ def test_the_compiled_gradient_is_that_of_the_stages(name, dtype, columns):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", [*CHAINS, "long"])
 def test_sums_have_one_order_whatever_the_threads(name, dtype):
-    """Bits of the gradients are those of one thread, in either order of the columns."""
+    """Bits of the gradients are those of one thread; compiled, in either order of the columns."""
     chain = lo.Chain.square_dyadic(256) if name == "long" else CHAINS[name]
     torch.manual_seed(0)
     values = [torch.randn(tuple(p), dtype=dtype, requires_grad=True) for p in chain]
@@ -109,8 +110,9 @@ def test_sums_have_one_order_whatever_the_threads(name, dtype):
         lo.set_num_threads(None)
     for other in found.values():
         assert all(map(torch.equal, other, found[1]))
-    turned = torch.autograd.grad(A @ x.T.contiguous().T, values, g)
-    assert all(map(torch.equal, turned, found[1]))
+    if torch_cpu.obstacle() is None:  # sums of the reference kernels follow the memory
+        turned = torch.autograd.grad(A @ x.T.contiguous().T, values, g)
+        assert all(map(torch.equal, turned, found[1]))
 
 
 def test_the_operations_keep_torchs_rules():
