@@ -142,7 +142,7 @@ def test_one_plan_serves_many_products(monkeypatch):
     A = lo.nufft(draw(30, 1), 16)
     x = probe(16, "complex128")
     first = A @ x
-    np.testing.assert_array_equal(A @ x, first)
+    assert np.linalg.norm(A @ x - first) <= 2 * A.eps * np.linalg.norm(first)
     assert len(made) == 1
     A @ x[:, 0]
     assert len(made) == 2
@@ -225,7 +225,9 @@ def test_arrays_on_a_device_go_to_cufinufft(type, sizes, columns, monkeypatch):
             there = on_a_device(x)
             got = op @ there
             assert got.device == there.device
-            np.testing.assert_array_equal(brought_home(got), op @ x)
+            # Not bit for bit: FINUFFT adds in the order in which its threads come.
+            want = op @ x
+            assert np.linalg.norm(brought_home(got) - want) <= 2 * 1e-5 * np.linalg.norm(want)
         assert [made for _, made in module.made[-2:]] == [dtype] * 2
     before = len(module.made)
     A @ on_a_device(np.ones(A.shape[1]))
