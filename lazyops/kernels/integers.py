@@ -46,11 +46,16 @@ class ScaledInteger(Coded):
         return np.where(codes > self.max, codes - 2**self.bits, codes).astype(float)
 
     def scale(self, largest: Array) -> np.ndarray:
-        """Float32 scales for blocks with these largest magnitudes; 1 for blocks of zeros."""
+        """Float32 scales for blocks with these largest magnitudes; 1 for blocks of zeros.
+
+        The least of 8 significant bits that fit, at most ``2**-7`` of it too large: two bytes hold
+        such a scale, and its products with integers of up to 16 bits are exact in float32.
+        """
         largest = np.asarray(to_numpy(largest), np.float64)
         if not np.isfinite(largest).all():
             raise ValueError(f"{self} holds finite values: the largest of a block is not")
-        found = (largest / self.max).astype(np.float32)
+        significand, exponent = np.frexp(largest / self.max)
+        found = np.ldexp(np.ceil(significand * 256), exponent - 8).astype(np.float32)
         return np.where(found > 0, found, np.float32(1))
 
     def encode(self, x: Array, scale: Array) -> Array:

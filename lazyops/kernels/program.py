@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .memory import aligned
-from .packing import Block, Packed, bytes_of, packed
+from .packing import Block, Packed, bytes_of, bytes_of_codes, packed
 from .repeats import ONCE, repeats
 from .runs import Class, Run, cut, radix_groups
 from .stage import Group, Stage
@@ -312,6 +312,7 @@ class Program:
                 )
                 strides = block.strides(part.run)
                 end = [first.d // D, block.offset, int(part.reverse), 0, coding, *strides]
+                end += self._scales(block, part.run)
                 if first[1:3] == (2, 2):
                     found.append([RADIX, last.a // A, len(block.stages), 0, *end])
                 else:
@@ -320,15 +321,22 @@ class Program:
             elif block.values is not None:
                 values, per_tile = self._diagonal(block, part.run, rows)
                 at = self._at(values)
-                found.append([DIAGONAL, rows, 0, 0, 0, at, int(part.conj), per_tile, 0, 0, 0])
+                found.append([DIAGONAL, rows, 0, 0, 0, at, int(part.conj), per_tile, *[0] * 5])
             else:
                 number = np.array(
                     [block.scale], "complex128" if self.kind.parts == 2 else "float64"
                 )
                 number = number.astype(self.kind.dtype).view(self._real)
                 at = self._at(number)
-                found.append([SCALE, rows, 0, 0, 0, at, int(part.conj), 0, 0, 0, 0])
+                found.append([SCALE, rows, 0, 0, 0, at, int(part.conj), *[0] * 6])
         return found
+
+    def _scales(self, block: Block, run: Run) -> tuple[int, int]:
+        """Where the packed scales of a block lie in a tile, and numbers for each; 0: none."""
+        if (first := block.stages[0]).packed_scales is None:
+            return 0, 0
+        _, b, c, _ = first.pattern
+        return block.offset + bytes_of_codes(block, run, self.kind), b * c
 
     @property
     def _real(self) -> type:

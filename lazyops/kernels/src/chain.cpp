@@ -164,7 +164,7 @@ void batch_tile(const Run& r, const Step* steps, typename Tile<T, P>::Batch z, G
     const char* v = r.values + (z.l0 + b) % r.period * r.tile_bytes;
     T* mine = w + b * z.block;
     T* done = apply<T, P, true>(steps, r.steps - direct, v, z.l0 + b, mine, spare, decoded, s);
-    if (direct) last_factor<T, P>(r, end, {v + end.values, end.coding}, z.l0 + b, z, x, y, past, done, decoded, s);
+    if (direct) last_factor<T, P>(r, end, values_of<T, P, true>(v, end), z.l0 + b, z, x, y, past, done, decoded, s);
     else if (z.n == 1) first = done;
     else if (done != mine) std::memcpy(mine, done, r.out.rows * s.row * sizeof(T));
   }

@@ -126,7 +126,7 @@ struct Wide {
         o.p += OUT != Place::tile ? (out_lane[b] - out_lane[0]) * out_step : b * block;
         I q = first + b;
         if (q >= period) q -= period;  // no more blocks than a period lie side by side
-        const Values<T, P, true> v{values + q * tile_bytes + t.values, t.coding};
+        const auto v = values_of<T, P, true>(values + q * tile_bytes, t);
         const T* numbers = v.at(i * t.outer + l * t.inner, K, buffer);
         group<T, P, S, TR, IN, OUT>(f, o, numbers, units, ahead, conj);
       }
