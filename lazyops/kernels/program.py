@@ -21,6 +21,7 @@ BY_NUMBER, LANES, ROWS = range(3)  # enum Mode
 WIDE, DIRECT_IN, DIRECT_OUT = 1, 2, 4  # flags of struct Run
 TYPES = {"float32": 0, "float64": 1, "complex64": 2, "complex128": 3}  # enum Type
 ROWS_AT_ONCE = 8  # of a factor, in stages.h
+MANY_STEPS = 32  # in wide.h
 FAR = 2 << 20  # bytes of values from which they are prefetched
 
 
@@ -289,7 +290,7 @@ class Program:
         sizes = [max(s.pattern[1:3]) for b in blocks for s in b.stages if s.coding]
         spare = ROWS_AT_ONCE * max(sizes, default=0) * kind.parts * kind.width
         wide = 0
-        if kind.batch and all(step[0] == RADIX for step in steps):
+        if kind.batch and len(steps) <= MANY_STEPS and all(step[0] == RADIX for step in steps):
             wide = WIDE | DIRECT_IN * direct(i, steps, True) | DIRECT_OUT * direct(o, steps, False)
         return [
             run.blocks, run.rows, group, *sides, copy.values.ctypes.data, copy.values.shape[1],

@@ -66,7 +66,8 @@ Cut cut_of(const Run& r, I k, const Header& h) {
   const I all = (k + W - 1) / W, tile = (r.wide ? BATCH_TILE : L1_TILE) / (r.rows * E * S);
   const I units = within(1, tile / least, all < BATCH_UNITS ? all : BATCH_UNITS);
   const I blocks = within(least, tile / units, r.group);
-  return {units, blocks, size_t((blocks + 1) * (padded(r.rows) + 1) * units * E + r.spare)};
+  const I spare = r.wide && r.spare ? r.steps * ROOM * P : r.spare;
+  return {units, blocks, size_t((blocks + 1) * (padded(r.rows) + 1) * units * E + spare)};
 }
 
 template <class T, int P>
@@ -119,6 +120,9 @@ void wide_tile(const Run& r, const Step* steps, const typename Tile<T, P>::Batch
   g.direct_out = out;
   g.past = past && out && at_vector(g.y, y.step);
   g.conj = z.conj;
+  Span spans[MANY_STEPS];
+  g.decoded = w + (z.n + 1) * z.block;
+  g.spans = spans;
   g.run();
   if (!out) M::scatter_columns(r.out, y, z, w, past);
 }

@@ -17,14 +17,30 @@ INLINE Row<float, L> scale_at(const uint16_t* scales, I k) {
 // Numbers from .. from + count at `out` times the scales of their blocks, `per` numbers each.
 template <class T, int P, int L>
 __attribute__((noinline)) void scaled(const uint16_t* scales, I per, I from, I count, T* out) {
-  for (I n = from; n < from + count; ++n) {
-    const auto s = __builtin_convertvector(scale_at<L>(scales, n / per), Row<T, L>);
-    for (int i = 0; i < P; ++i, out += L) {
-      Row<T, L> v;
+  const auto times = [&](auto lanes, I block, I vectors) {
+    constexpr int N = decltype(lanes)::value;
+    Row<float, L> one = scale_at<L>(scales, block);
+    Row<float, N> all;
+    for (int j = 0; j < N; ++j) all[j] = one[j % L];
+    const auto s = __builtin_convertvector(all, Row<T, N>);
+    for (I k = 0; k < vectors; ++k, out += N) {
+      Row<T, N> v;
       std::memcpy(&v, out, sizeof v);
       v *= s;
       std::memcpy(out, &v, sizeof v);
     }
+  };
+  if (per == 4 && from % 4 == 0 && count % 4 == 0) {  // radix 2
+    for (I n = from; n < from + count; n += 4) {
+      if constexpr (L == 1) times(std::integral_constant<int, 4>(), n / 4, P);
+      else times(std::integral_constant<int, L>(), n / 4, 4 * P);
+    }
+    return;
+  }
+  for (I n = from, next; n < from + count; n = next) {
+    next = (n / per + 1) * per;
+    if (next > from + count) next = from + count;
+    times(std::integral_constant<int, L>(), n / per, (next - n) * P);
   }
 }
 
