@@ -12,7 +12,9 @@ from .._array import Array, array_namespace, cast, is_numpy, to_numpy, with_comp
 
 __all__ = ["Codes", "Coding", "bits_joined", "bits_split", "held_shape"]
 
-SMALL, INTEGER, TABLE, HALF, UPPER = range(5)  # enum Code; the first three are those of `Coding`
+SMALL, INTEGER, TABLE, HALF, UPPER, NARROW = range(
+    6
+)  # enum Code; the first three are those of `Coding`
 REACH = 2.0**100  # of scales that are packed with codes: far from overflow and from subnormals
 ALL, SIGN = 0xFFFFFFFF, 0x80000000
 CHUNK = 1 << 20  # codes looked at together
@@ -37,11 +39,30 @@ class Coding:
     upper: np.ndarray | None  # see Upper in codes.h
     half: bool  # whether the format is IEEE half precision, all codes: hardware converts it
 
+    @property
+    def fits_half(self) -> bool:
+        """Whether fields of a small float, as those of half precision, mean what they are to."""
+        if self.mask & 0x1FFF or self.shift < 3:
+            return False
+        return self.shift > 3 or bool(np.isinf(self.table[31 << (self.bits - 6)]))
+
     def record(self, pair: bool, conj: bool, parts: int) -> np.ndarray:
         """The struct; imaginary parts are zero where there are none."""
-        code = HALF if self.half else UPPER if self.code == SMALL and self.scale == 1 else self.code
-        tiny = np.float32(self.tiny).view(np.int32)
-        head = [code, self.room, self.shift, self.mask, tiny]
+        bits = lambda number: np.float32(number).view(np.int32)
+        code, mask = self.code, self.mask
+        if self.half:
+            code = HALF
+        elif code == SMALL and self.scale == 1:
+            code = UPPER
+        elif code == SMALL and self.room == 4:
+            code = TABLE  # of 16 numbers
+        elif code == SMALL and self.fits_half:
+            code, mask = NARROW, 1 << 15 | (mask & 0x7FFFFFFF) >> 13
+        shift = (
+            32 - self.bits if code == TABLE else self.shift - 3 if code == NARROW else self.shift
+        )
+        unit = self.scale * 2.0**-112 if code == NARROW else 1
+        head = [code, self.room, shift, mask, bits(self.tiny), bits(unit)]
         keep, flip = [ALL, ALL if pair else 0], [0, SIGN if pair and conj else 0]
         upper = self.upper if parts == 1 or (pair and not conj) else None
         tables = self.table.ctypes.data, 0 if upper is None else upper.ctypes.data
@@ -210,6 +231,7 @@ def made(
 ) -> Coding:
     table, room = as_floats(form), room_of(form.bits)
     upper, half = upper_halves(table, room), is_half(table)
+    table = np.resize(table, max(len(table), 16))  # a vector of them is loaded
     return Coding(code, room, form.bits, shift, mask, scale, tiny, table, upper, half)
 
 

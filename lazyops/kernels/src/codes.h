@@ -11,7 +11,7 @@ template <int L>
 INLINE Row<float, L> scale_at(const uint16_t* scales, I k) {
   Row<uint16_t, L> h;
   std::memcpy(&h, scales + k * L, sizeof h);
-  return (Row<float, L>)(__builtin_convertvector(h, Row<uint32_t, L>) << 16u);
+  return (Row<float, L>)(wider<uint32_t, uint16_t, L>(h) << 16u);
 }
 
 // Numbers from .. from + count at `out` times the scales of their blocks, `per` numbers each.
@@ -30,6 +30,21 @@ __attribute__((noinline)) void scaled(const uint16_t* scales, I per, I from, I c
       std::memcpy(out, &v, sizeof v);
     }
   };
+#if defined(__AVX512BW__)
+  if constexpr (L == 1 && sizeof(T) == 4)
+    if (per == 4 && from % 4 == 0) {  // radix 2: the scales of a vector of numbers at once
+      constexpr int N = 16 / P;
+      Row<uint16_t, 32> at;
+      for (int j = 0; j < 32; ++j) at[j] = uint16_t(j / (8 * P));
+      for (; count >= N; from += N, count -= N, out += 16) {
+        uint64_t few = 0;
+        std::memcpy(&few, scales + from / 4, N / 2);
+        const __m512i all = _mm512_set1_epi64(int64_t(few));
+        const auto s = (Row<float, 16>)_mm512_maskz_permutexvar_epi16(0xaaaaaaaau, (__m512i)at, all);
+        Lane<float>::store(reinterpret_cast<float*>(out), Lane<float>::load(reinterpret_cast<float*>(out)) * s);
+      }
+    }
+#endif
   if (per == 4 && from % 4 == 0 && count % 4 == 0) {  // radix 2
     for (I n = from; n < from + count; n += 4) {
       if constexpr (L == 1) times(std::integral_constant<int, 4>(), n / 4, P);

@@ -107,7 +107,7 @@ struct Wide {
     return values + q * tile_bytes;
   }
 
-  // The first of numbers e .. e + K of block 0 of a step; those of block b are `apart` further.
+  // The first of numbers e .. e + K of block 0 of a step, and how far apart blocks are.
   template <I K>
   INLINE const T* numbers(const Step& t, I e, I& apart) const {
     apart = ROOM / blocks;
