@@ -64,8 +64,10 @@ __attribute__((noinline)) void scaled(const uint16_t* scales, I per, I from, I c
 
 // Integers of 4 and 8 bits, four numbers to a scale. A code goes to the high end of a mantissa,
 // which makes 2^BITS + a number; what is too much is taken off after the scale: all of it is exact.
-template <int P, int BITS>
+// FULL: as many bits as there is room, and no part is conjugated or not there.
+template <int P, int BITS_, bool FULL>
 struct Whole {
+  static constexpr int BITS = BITS_;
   static constexpr int PER = 32 / BITS, L = width<float>;
   static constexpr uint32_t FIELD = (0x7fffffu >> (23 - BITS)) << (23 - BITS),
                             ONE = uint32_t(127 + BITS) << 23 | 1u << 22;
@@ -88,7 +90,7 @@ struct Whole {
       W w;
       std::memcpy(&w, p + s / PER * sizeof w, sizeof w);
       w = left >= 0 ? w << uint32_t(left) : w >> uint32_t(-left);
-      const Vec<float> unit_of = scale * unit[i], f = (Vec<float>)((w & FIELD) ^ ONE);
+      const Vec<float> unit_of = FULL ? scale : scale * unit[i], f = (Vec<float>)((w & FIELD) ^ ONE);
       n.p[i] = f * unit_of - 1.5f * float(1 << BITS) * unit_of;
     }
     return n;
@@ -98,7 +100,7 @@ struct Whole {
 // Half precision, as it lies.
 template <int P>
 struct Half {
-  static constexpr int L = width<float>;
+  static constexpr int BITS = 16, L = width<float>;
   Row<uint32_t, L> keep[P], flip[P];
 
   explicit INLINE Half(const Coding& c) {
@@ -127,9 +129,9 @@ constexpr bool UPPER = true;
 // fastest there is for one vector. 16 bits: the half itself. 8 bits: `halves` has that of each of
 // 128 magnitudes, the sign is the high bit. 4 bits: it has that of all 16 codes, twice, as the bit
 // above a code is not masked out.
-template <int P, int BITS>
+template <int P, int BITS_>
 struct Upper {
-  static constexpr int PER = 32 / BITS;
+  static constexpr int BITS = BITS_, PER = 32 / BITS;
   __m512i table[4];
 
   explicit INLINE Upper(const Coding& c) {
@@ -169,8 +171,9 @@ struct Upper {
 };
 #else
 constexpr bool UPPER = false;
-template <int P, int BITS>
+template <int P, int BITS_>
 struct Upper {
+  static constexpr int BITS = BITS_;
   explicit Upper(const Coding&) {}
   INLINE Num<float, P> value(const char*, const uint16_t*, int) const { return {}; }
 };
@@ -200,8 +203,6 @@ struct Values {
     if (coding) {
       const char* q = p + from * P * L * coding->bits / 8 + 8192;
       for (I k = 0; k < COUNT * P * L * coding->bits / 8; k += 64) __builtin_prefetch(q + k, 0, 0);
-      if (scales)
-        for (I k = 0; k < COUNT / 4 * L; k += 32) __builtin_prefetch(scales + from / 4 * L + k + 2048, 0, 0);
     } else {
       const T* q = reinterpret_cast<const T*>(p) + (from + 64) * (P * L);
 #pragma GCC unroll 64

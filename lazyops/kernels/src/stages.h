@@ -84,15 +84,13 @@ struct Tag {
 
 // All groups of a step; at(e) is what gives the values of the group whose first has number e.
 template <class T, int P, bool SPLAT, int S, bool TR, class At>
-INLINE void groups(const Step& t, const Values<T, P, SPLAT>& values, T* w, const Shape& z, const At& at) {
+INLINE void groups(const Step& t, T* w, const Shape& z, const At& at) {
   constexpr int K = S << (S + 1), E = P * width<T>;  // K values of a group
   const I step = t.delta * z.row;
   for (I i = 0; i < t.alpha; ++i)
     for (I l = 0; l < t.delta; ++l) {
       const I e = i * t.outer + l * t.inner;
       T* p = w + (i * t.delta * (1 << S) + l) * z.row;
-      if constexpr (!SPLAT)
-        if (z.far) values.template ask<K>(e);
       const auto val = at(e);
       if constexpr (SPLAT) {
         I u = 0;
@@ -116,9 +114,19 @@ INLINE void groups(const Step& t, const Values<T, P, SPLAT>& values, T* w, const
 template <class T, int P, int S, bool TR, class Decoder>
 void radix_decoded(const Step& t, const Values<T, P, false>& values, T* w, const Shape& z) {
   const Decoder decoder(*t.coding);
-  groups<T, P, false, S, TR>(t, values, w, z, [&](I e) {
-    const char* p = values.p + e * P * t.coding->bits / 8 * width<T>;
-    const uint16_t* scales = values.scales ? values.scales + e / 4 * width<T> : nullptr;
+  constexpr I CODES = P * Decoder::BITS * width<T>, GROUP = (S << (S + 1)) * CODES / 8;
+  const bool scaled = values.scales != nullptr;
+  groups<T, P, false, S, TR>(t, w, z, [&](I e) {
+    const char* p = values.p + e * CODES / 8;
+    const uint16_t* scales = scaled ? values.scales + e / 4 * width<T> : nullptr;
+    if (z.far) {  // what is to come
+#pragma GCC unroll 64
+      for (I k = 0; k < GROUP; k += 64) __builtin_prefetch(p + 8192 + k, 0, 0);
+      if (scaled)
+#pragma GCC unroll 64
+        for (I k = 0; k < (S << (S - 1)) * 2 * width<T>; k += 64)
+          __builtin_prefetch(reinterpret_cast<const char*>(scales) + 4096 + k, 0, 0);
+    }
     return [&decoder, p, scales](int e) { return decoder.value(p, scales, e); };
   });
 }
@@ -132,9 +140,10 @@ bool in_registers(const Step& t, const Values<T, P, false>& values, T* w, const 
     radix_decoded<T, P, S, TR, typename decltype(decoder)::type>(t, values, w, z);
     return true;
   };
-  if (c.code == Code::integer && c.bits == 8) return by(Tag<Whole<P, 8>>());
+  const bool full = c.code == Code::integer && c.shift == 32 - c.bits && c.keep[P - 1] && !c.flip[P - 1];
+  if (c.code == Code::integer && c.bits == 8) return full ? by(Tag<Whole<P, 8, true>>()) : by(Tag<Whole<P, 8, false>>());
   if constexpr (K * P % 8 == 0)
-    if (c.code == Code::integer && c.bits == 4) return by(Tag<Whole<P, 4>>());
+    if (c.code == Code::integer && c.bits == 4) return full ? by(Tag<Whole<P, 4, true>>()) : by(Tag<Whole<P, 4, false>>());
   if (values.scales) return false;
   if (c.code == Code::half) return by(Tag<Half<P>>());
   if constexpr (UPPER)
@@ -152,7 +161,9 @@ void radix(const Step& t, const Values<T, P, SPLAT>& values, T* w, const Shape& 
   if constexpr (!SPLAT && sizeof(T) == 4)
     if (t.coding && in_registers<T, P, S, TR>(t, values, w, z)) return;
   alignas(BYTES) T buffer[K * P * Values<T, P, SPLAT>::L];
-  groups<T, P, SPLAT, S, TR>(t, values, w, z, [&](I e) {
+  groups<T, P, SPLAT, S, TR>(t, w, z, [&](I e) {
+    if constexpr (!SPLAT)
+      if (z.far) values.template ask<K>(e);
     const T* v = values.at(e, K, buffer);
     return [v](int e) { return value<T, P, SPLAT>(v, e); };
   });
