@@ -126,7 +126,7 @@ def write(path, limits, distances):
         "float32 and in codes of few bits, one vector unless columns are named, medians of calls",
         "in turns; a ratio of times is that of float32 over that of the format. Beyond the caches",
         "a product costs what its values take to be read; within them decoding costs what it",
-        "saves. Batches take as long as in float32: what is held is the gain there. Integers",
+        "saves. Batches take a little longer than in float32: the gain there is memory. Integers",
         "have a scale for every block of four values, of which two bytes are packed.",
         "",
         f"Machine: {bench.machine()}, level {limits.level}, {kernels.num_threads()} threads,",
