@@ -138,6 +138,113 @@ def test_codes_are_read_by_shifts_where_that_is_exact(form):
         assert Codes(held(zeros), shape, form).coding.code == coding.TABLE
 
 
+def levels():
+    """The builds of the kernel that run here."""
+    built = cpu.built()
+    has = cpu.cpu_level(built)
+    return [cpu.load(level, str(path)) for level, path in built.items() if cpu.runs(level, has)]
+
+
+def every_code(form):
+    """Factors of a product with ones that shows every code of a format, and what it shows."""
+    N = max(1 << form.bits, 64)
+    codes = np.resize(np.arange(1 << form.bits), N).astype(form.code_dtype)
+    shown = np.zeros((1, 2, 2, N // 2), form.code_dtype)
+    shown[0, [0, 1], [0, 1]] = codes.reshape(2, -1)
+    unit = np.zeros((2, 2, 2, N // 4), form.code_dtype)
+    whole = isinstance(form, ScaledInteger)
+    unit[:, [0, 1], [0, 1]] = (
+        form.encode(np.ones(1), np.ones(1)) if whole else form.encode(np.ones(1))
+    )
+    sizes = np.random.default_rng(0).integers(128, 256, (1, N // 2)) / 64
+    scales = (sizes.astype("float32"), np.ones((2, N // 4), "float32")) if whole else (None, None)
+    held = lambda c: c if form.bits in (8, 16) else bits_joined(c, form.bits)
+    factors = [
+        Q(held(c), form, c.shape, s) for c, s in zip((shown, unit), scales, strict=True)
+    ]  # fmt: skip
+    return factors, form.table[codes] * (np.resize(sizes, N) if whole else 1)
+
+
+@needs_cpu
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_level_shows_every_code(form, dtype, monkeypatch):
+    """Two radix-2 factors at once, in registers and in batches: subnormals, infinities and NaN of
+    every format are the numbers of the table, and scales are exact."""
+    factors, want = every_code(format_named(form))
+    for library in levels():
+        monkeypatch.setattr(cpu, "library", lambda library=library: library)
+        for k in (1, 3, 40):
+            x = np.ones((len(want), k), dtype)
+            y = plan([f._stage() for f in factors], x)(x)
+            np.testing.assert_array_equal(y.real, np.broadcast_to(want[:, None], y.shape))
+
+
+@needs_cpu
+@pytest.mark.parametrize("pair", [False, True])
+@pytest.mark.parametrize("form", FORMATS)
+def test_bits_do_not_depend_on_threads(form, pair):
+    A = lo.Product(
+        tuple(quantized(p, form, i, pair) for i, p in enumerate(lo.Chain.square_dyadic(1 << 13)))
+    )
+    try:
+        for k in (1, 40):
+            x = normal((1 << 13, k), "float32")
+            lo.set_num_threads(1)
+            want = A @ x, A.H @ x
+            for threads in (2, 3):
+                lo.set_num_threads(threads)
+                np.testing.assert_array_equal(A @ x, want[0])
+                np.testing.assert_array_equal(A.H @ x, want[1])
+    finally:
+        lo.set_num_threads(None)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+def test_integers_have_scales_of_two_bytes(bits):
+    """The least that fit, of 8 significant bits: at most 2^-7 too large."""
+    form = ScaledInteger(bits)
+    largest = np.exp(np.random.default_rng(0).uniform(-60, 60, 10_000))
+    scale = form.scale(largest)
+    assert not (scale.view(np.uint32) & 0xFFFF).any()
+    exact = largest / form.max
+    assert (scale >= exact).all()
+    assert (scale * (1 - 2.0**-7) <= exact).all()
+
+
+@pytest.mark.parametrize("k", [1, 3, 40])
+@pytest.mark.parametrize("pair", [False, True])
+@pytest.mark.parametrize("form", ["int8", "int4", "int12", "e4m3"])
+@pytest.mark.parametrize("kind", ["short", "long", "far", "zero"])
+def test_scales_of_any_kind_are_within_the_theorem(kind, form, pair, k):
+    """Those of 8 significant bits are packed with the codes, others stay beside them."""
+    rng = np.random.default_rng(0)
+
+    def scales(p):
+        short = rng.integers(128, 256, (p[0], p[3])) / 4096
+        others = {
+            "short": short,
+            "long": rng.uniform(0.5, 1, short.shape),
+            "far": short * 2.0 ** (120 if p[0] % 2 else -120),
+            "zero": short * rng.integers(0, 2, short.shape),
+        }
+        return others[kind].astype("float32")
+
+    factors = []
+    for i, p in enumerate(lo.Chain.mixed_radix(192)):
+        values = normal(tuple(p), "complex128" if pair else "float64", i)
+        held = scales(p)
+        factors.append(Q.nearest(values * np.where(held == 0, 1, held)[:, None, None, :], form,
+                                 np.where(held == 0, np.float32(1), held)))  # fmt: skip
+        factors[-1] = Q(factors[-1].codes, form, p, held, pair)
+        assert (factors[-1].held.packed_scales is None) == (kind in ("long", "far"))
+    A = lo.Product(tuple(factors))
+    for B in (A, A.H):
+        for dtype in ("float64",) if kind == "far" else ("float32", "float64"):
+            x = normal((B.shape[1], k), dtype)
+            assert_within(B @ x, one_by_one(decoded(B), x.astype("float64")), B, x)
+
+
 class Squares:
     """A format that is neither float nor integer."""
 
@@ -214,6 +321,9 @@ print((resident() - before) / whole, A.values_nbytes / whole)
 
 @needs_cpu
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc here")
+@pytest.mark.skipif(
+    "libasan" in os.environ.get("LD_PRELOAD", ""), reason="ASan keeps what is freed"
+)
 @pytest.mark.parametrize(("n", "chain"), [(1 << 20, "dyadic"), (1 << 16, "monarch")])
 def test_ten_products_unpack_nothing(n, chain):
     """The process grows by the packed codes, 0.25 of the values as float32, and little else: a

@@ -12,13 +12,17 @@ from .._array import Array, array_namespace, cast, is_numpy, to_numpy, with_comp
 
 __all__ = ["Codes", "Coding", "bits_joined", "bits_split", "held_shape"]
 
-SMALL, INTEGER, TABLE = range(3)  # enum Code
+SMALL, INTEGER, TABLE, HALF, UPPER, NARROW = range(
+    6
+)  # enum Code; the first three are those of `Coding`
+REACH = 2.0**100  # of scales that are packed with codes: far from overflow and from subnormals
+ALL, SIGN = 0xFFFFFFFF, 0x80000000
 CHUNK = 1 << 20  # codes looked at together
 
 
 @dataclass(frozen=True, eq=False)
 class Coding:
-    """struct Coding of codes.h: how a code becomes a number.
+    """How a code becomes a number; `record` makes struct Coding of coding.h of it.
 
     room : bits that a code takes in a packed copy, 4, 8 or 16
     bits : of them used, at the high end
@@ -29,17 +33,40 @@ class Coding:
     bits: int
     shift: int
     mask: int
-    scale: float
+    scale: float  # of a small float: what its fields, as those of a float, are multiplied by
+    tiny: float  # its smallest normal number
     table: np.ndarray
     upper: np.ndarray | None  # see Upper in codes.h
+    half: bool  # whether the format is IEEE half precision, all codes: hardware converts it
+
+    @property
+    def fits_half(self) -> bool:
+        """Whether fields of a small float, as those of half precision, mean what they are to."""
+        if self.mask & 0x1FFF or self.shift < 3:
+            return False
+        return self.shift > 3 or bool(np.isinf(self.table[31 << (self.bits - 6)]))
 
     def record(self, pair: bool, conj: bool, parts: int) -> np.ndarray:
-        """The struct; the numbers of imaginary parts are zero where there are none."""
-        scales = np.array([self.scale, (-self.scale if conj else self.scale) if pair else 0.0])
-        head = [self.code, self.room, self.shift, self.mask]
-        upper = self.upper if parts == 1 or scales[0] == scales[1] else None
+        """The struct; imaginary parts are zero where there are none."""
+        bits = lambda number: np.float32(number).view(np.int32)
+        code, mask = self.code, self.mask
+        if self.half:
+            code = HALF
+        elif code == SMALL and self.scale == 1:
+            code = UPPER
+        elif code == SMALL and self.room == 4:
+            code = TABLE  # of 16 numbers
+        elif code == SMALL and self.fits_half:
+            code, mask = NARROW, 1 << 15 | (mask & 0x7FFFFFFF) >> 13
+        shift = (
+            32 - self.bits if code == TABLE else self.shift - 3 if code == NARROW else self.shift
+        )
+        unit = self.scale * 2.0**-112 if code == NARROW else 1
+        head = [code, self.room, shift, mask, bits(self.tiny), bits(unit)]
+        keep, flip = [ALL, ALL if pair else 0], [0, SIGN if pair and conj else 0]
+        upper = self.upper if parts == 1 or (pair and not conj) else None
         tables = self.table.ctypes.data, 0 if upper is None else upper.ctypes.data
-        return np.array([*head, *scales.view(np.int64), *tables], np.int64)
+        return np.array([*head, *keep, *flip, *tables], np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +110,26 @@ class Codes:
             count = self.size * (1 + self.pair)
             pieces = (bits_split(flat, self.format.bits, count) for _ in range(1))
         return by_table(self.format) if any(odd[p].any() for p in pieces) else small
+
+    @functools.cached_property
+    def packed_scales(self) -> np.ndarray | None:
+        """Scales as upper halves of floats, (a, d) of uint16, if they can be packed with the codes.
+
+        That is so if no product of a scale and a number is rounded, or leaves the normal numbers
+        of float32: then it makes no difference where scales are multiplied in.
+        """
+        if self.scales is None or not is_numpy(self.scales):
+            return None
+        bits, sizes = np.ascontiguousarray(self.scales).view(np.uint32), np.abs(self.scales)
+        numbers = np.abs(as_floats(self.format))
+        narrow = not (bits & 0xFFFF).any() and not (numbers.view(np.uint32) & 0xFF).any()
+        near = lambda v: bool(np.all((v == 0) | ((v >= 1 / REACH) & (v <= REACH))))
+        least = numbers.min(where=numbers > 0, initial=np.inf)
+        if not (narrow and near(sizes) and sizes.max() * np.nanmax(numbers) <= REACH):
+            return None
+        if sizes.min(where=sizes > 0, initial=np.inf) * least < 1 / REACH:
+            return None
+        return (bits >> 16).astype(np.uint16)
 
     def decoded(self, precision: str = "float32") -> Array:
         """The values, shape (a, b, c, d), in the library of the codes: by the array API.
@@ -179,9 +226,20 @@ def as_floats(form: Any) -> np.ndarray:
     return np.ascontiguousarray(form.table, np.float32)
 
 
-def made(form: Any, code: int, shift: int, mask: int = 0, scale: float = 1.0) -> Coding:
+def made(
+    form: Any, code: int, shift: int, mask: int = 0, scale: float = 1.0, tiny: float = 0.0
+) -> Coding:
     table, room = as_floats(form), room_of(form.bits)
-    return Coding(code, room, form.bits, shift, mask, scale, table, upper_halves(table, room))
+    upper, half = upper_halves(table, room), is_half(table)
+    table = np.resize(table, max(len(table), 16))  # a vector of them is loaded
+    return Coding(code, room, form.bits, shift, mask, scale, tiny, table, upper, half)
+
+
+def is_half(table: np.ndarray) -> bool:
+    if len(table) != 1 << 16:
+        return False
+    numbers = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    return np.array_equal(table, numbers, equal_nan=True)
 
 
 @functools.lru_cache(256)
@@ -210,9 +268,13 @@ def small_float(form: Any, table: np.ndarray) -> tuple[Coding, np.ndarray] | Non
     with np.errstate(all="ignore"):
         scale = np.float32(table[first] / drawn[first])
         numbers = drawn * scale
-    if np.frexp(scale)[0] != 0.5:
+    tiny = float(table[first])
+    if (
+        np.frexp(scale)[0] != 0.5
+        or not np.finfo(np.float32).tiny <= tiny < 1 / np.finfo(np.float32).tiny
+    ):
         return None
-    return made(form, SMALL, shift, mask, float(scale)), numbers
+    return made(form, SMALL, shift, mask, float(scale), tiny), numbers
 
 
 def upper_halves(table: np.ndarray, room: int) -> np.ndarray | None:

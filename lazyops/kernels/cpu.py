@@ -50,7 +50,7 @@ class Library(NamedTuple):
     split: Any  # (blocks, left, right, facts, flags, exponent) -> Outcome
     vector_bytes: int  # of the vectors that the kernels are written in
     pack: Any  # (values, blocks, numbers, out, at, run, every, conj) -> Outcome
-    pack_codes: Any  # (codes, blocks, numbers, out, at, run, every, bits, room, pair, parts)
+    pack_codes: Any  # (codes, where as above, bits, room, pair, parts, halves) -> Outcome
     read: Any  # (array) -> Outcome: every byte once, on all threads
     multiply_add: Any  # (rounds, parts) -> floating-point operations done, on all threads
     distance: Any  # (rounds) -> ns of a cache line to another thread and back
@@ -142,7 +142,7 @@ def load(level: str, path: str) -> Library:
     split.argtypes = [ctypes.py_object] * 4 + [ctypes.c_int] * 2
     split.restype = ctypes.c_int
     library.lazyops_pack_codes.argtypes = (
-        [ctypes.py_object] * 4 + [ctypes.c_int64] * 5 + [ctypes.c_int, ctypes.c_int64]
+        [ctypes.py_object] * 4 + [ctypes.c_int64] * 5 + [ctypes.c_int, ctypes.c_int64, ctypes.c_int]
     )
     library.lazyops_read.argtypes = [ctypes.py_object]
     library.lazyops_multiply_add.argtypes = [ctypes.c_int64, ctypes.c_int]
@@ -226,13 +226,15 @@ def pack(values, blocks, numbers, out, at: int, run: int, every: int, conj: bool
 
 
 def pack_codes(
-    codes, blocks, numbers, out, at: int, run: int, every: int, bits: int, room: int, pair, parts
-) -> None:
-    """As `pack`, for codes of `bits` each in a stream: into words of `room` bits for each."""
+    codes, blocks, numbers, out, at: int, run: int, every: int, bits: int, room: int, pair, parts,
+    halves=False,
+) -> None:  # fmt: skip
+    """As `pack`, for codes of `bits` each in a stream: into words of `room` bits for each, or, of
+    16, one after the other (`halves`)."""
     found = library()
     if isinstance(found, str):
         raise RuntimeError(found)
-    rest = at, run, every, bits, room, int(pair), parts
+    rest = at, run, every, bits, room, int(pair), parts, int(halves)
     outcome = found.pack_codes(codes, blocks, numbers, out, *rest)
     if outcome:
         raise ValueError(

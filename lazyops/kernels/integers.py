@@ -46,11 +46,34 @@ class ScaledInteger(Coded):
         return np.where(codes > self.max, codes - 2**self.bits, codes).astype(float)
 
     def scale(self, largest: Array) -> np.ndarray:
-        """Float32 scales for blocks with these largest magnitudes; 1 for blocks of zeros."""
+        """Float32 scales for blocks with these largest magnitudes; 1 for blocks of zeros.
+
+        The least of 8 significant bits that fit, at most ``2**-7`` of it too large: two bytes hold
+        such a scale, and its products with integers of up to 16 bits are exact in float32.
+        """
+        return self._scale(largest, short=True)
+
+    def scale_for(self, x: np.ndarray, axis: tuple[int, ...]) -> np.ndarray:
+        """Float32 scales for blocks of numbers `x`, one for all along `axis`.
+
+        Those of `scale`, unless any float32 would leave less than half of the error: so what is a
+        few levels apart, as the entries of a Hadamard matrix are, stays as it is.
+        """
+        x = as_float64(x)
+        largest = np.abs(x).max(axis=axis)
+        both = [self._scale(largest, short) for short in (True, False)]
+        short, long = (np.linalg.norm(self.round(x, np.expand_dims(s, axis)) - x) for s in both)
+        return both[0] if short <= 2 * long else both[1]
+
+    def _scale(self, largest: Array, short: bool) -> np.ndarray:
         largest = np.asarray(to_numpy(largest), np.float64)
         if not np.isfinite(largest).all():
             raise ValueError(f"{self} holds finite values: the largest of a block is not")
-        found = (largest / self.max).astype(np.float32)
+        found = largest / self.max
+        if short:
+            significand, exponent = np.frexp(found)
+            found = np.ldexp(np.ceil(significand * 256), exponent - 8)
+        found = found.astype(np.float32)
         return np.where(found > 0, found, np.float32(1))
 
     def encode(self, x: Array, scale: Array) -> Array:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..pattern import Pattern
 from . import cpu
 from .memory import aligned
 from .repeats import Repeats
@@ -62,7 +63,7 @@ def packed(run: Run, blocks: Sequence[Block], kind: Class) -> Packed:
     """The packed copy of these stages: one that exists, or a new one."""
     factors = [s for b in blocks for s in b.stages]
     key = (
-        tuple((id(s.held), _bits(s), s.transpose, s.conj, *s.pattern) for s in factors),
+        tuple((id(s.held), *_codes(s), s.transpose, s.conj, *s.pattern) for s in factors),
         tuple((len(b.stages), b.offset, b.repeats) for b in blocks),
         run.fused,
         run.digits if kind.width > 1 else (),
@@ -71,13 +72,19 @@ def packed(run: Run, blocks: Sequence[Block], kind: Class) -> Packed:
     )
     found = TABLE.get(key)
     if found is None:
-        made = Packed(pack(run, blocks, kind), tuple(s.held for s in factors))
+        sources = [s.held for s in factors]
+        sources += [s.values.scales for s in factors if s.packed_scales is not None]
+        made = Packed(pack(run, blocks, kind), tuple(sources))
         found = TABLE.setdefault(key, made)
     return found
 
 
-def _bits(stage: Stage) -> int | None:
-    return stage.values.format.bits if stage.coding else None
+def _codes(stage: Stage) -> tuple:
+    """What the packed copy of codes depends on beside the codes."""
+    if stage.coding is None:
+        return (None,)
+    scales = None if stage.packed_scales is None else id(stage.values.scales)
+    return stage.values.format.bits, stage.coding[0].half, scales
 
 
 def pack(run: Run, blocks: Sequence[Block], kind: Class) -> np.ndarray:
@@ -103,7 +110,9 @@ def moves(
         piece = out[:, block.offset : block.offset + bytes_of(block, run, kind)]
         if coded:
             piece[...] = 0
-            piece = piece.view(np.uint32).reshape(len(out), -1, 1, kind.width)
+            words = lambda p: p.view(np.uint32).reshape(len(out), -1, 1, kind.width)
+            split = bytes_of_codes(block, run, kind)
+            piece, scales = words(piece[:, :split]), words(piece[:, split:])
         else:
             piece = piece.view(real).reshape(len(out), -1, kind.parts, kind.width)
         every = len_of(block, run) if s == 1 else s * size_of_stage(s)
@@ -114,8 +123,18 @@ def moves(
             where = from_block, from_number, piece, at, every // s, every
             if coded:
                 codes, (coding, pair, _) = np.ascontiguousarray(stage.held), coded
-                rest = coding.bits, coding.room, pair, kind.parts
+                rest = coding.bits, coding.room, pair, kind.parts, coding.half
                 yield functools.partial(cpu.pack_codes, codes, *where, *rest)
+                if stage.packed_scales is not None:
+                    a, b, c, d = stage.pattern
+                    one = stage._replace(pattern=Pattern(a, 1, 1, d))
+                    from_block, from_number = _offsets(one, run, s, q, block.repeats)
+                    from_block = (from_block if order is None else from_block[order])[:count]
+                    at, run_of, each = (n // (b * c) for n in where[3:])
+                    where = from_block, from_number, scales, at, run_of, each
+                    yield functools.partial(
+                        cpu.pack_codes, stage.packed_scales, *where, 16, 16, False, 1, True
+                    )
             else:  # a real factor among complex ones is complex here
                 values = np.ascontiguousarray(stage.values, kind.dtype)
                 yield functools.partial(cpu.pack, values, *where, stage.conj)
@@ -145,12 +164,26 @@ def len_of(block: Block, run: Run) -> int:
 
 def bytes_of(block: Block, run: Run, kind: Class) -> int:
     """Bytes that they take in a tile: whole words, and whole vectors or numbers."""
-    count = len_of(block, run) * kind.parts
-    if (coded := block.stages[0].coding) is None:
-        return count * kind.width * kind.size
+    if block.stages[0].coding is None:
+        return len_of(block, run) * kind.parts * kind.width * kind.size
     least = kind.size * kind.lanes if kind.width > 1 else kind.size
-    taken = -(-count * coded[0].room // 32) * 4 * kind.width
+    taken = bytes_of_codes(block, run, kind) + bytes_of_scales(block, run, kind)
     return -(-taken // least) * least
+
+
+def bytes_of_codes(block: Block, run: Run, kind: Class) -> int:
+    """Of them for codes: whole words."""
+    coding = block.stages[0].values.coding
+    return -(-len_of(block, run) * kind.parts * coding.room // 32) * 4 * kind.width
+
+
+def bytes_of_scales(block: Block, run: Run, kind: Class) -> int:
+    """Of them for scales: whole words, two scales each."""
+    stage = block.stages[0]
+    if stage.packed_scales is None:
+        return 0
+    _, b, c, _ = stage.pattern
+    return -(-len_of(block, run) // (b * c) // 2) * 4 * kind.width
 
 
 def unique(run: Run, blocks: Sequence[Block], kind: Class) -> int:

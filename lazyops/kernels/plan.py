@@ -167,7 +167,7 @@ def plan(stages: Sequence[Stage], like: np.ndarray, changing: bool = False) -> P
     For stages without an `obstacle`, which the caller has asked about.  `changing`: values that
     repeat now may be others when the plan runs.
     """
-    stages = with_scales_apart(stages)
+    stages = with_scales_apart(stages, packed=True)
     name = result_dtype(stages, like.dtype.name)
     together, turned = shape_class(like.shape[1], like.strides, like.itemsize)
     kind = class_of(name if is_complex(stages) else _array.real_dtype(name), together, turned)

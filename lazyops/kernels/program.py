@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .memory import aligned
-from .packing import Block, Packed, bytes_of, packed
+from .packing import Block, Packed, bytes_of, bytes_of_codes, packed
 from .repeats import ONCE, repeats
 from .runs import Class, Run, cut, radix_groups
 from .stage import Group, Stage
@@ -21,6 +21,7 @@ BY_NUMBER, LANES, ROWS = range(3)  # enum Mode
 WIDE, DIRECT_IN, DIRECT_OUT = 1, 2, 4  # flags of struct Run
 TYPES = {"float32": 0, "float64": 1, "complex64": 2, "complex128": 3}  # enum Type
 ROWS_AT_ONCE = 8  # of a factor, in stages.h
+MANY_STEPS = 32  # in wide.h
 FAR = 2 << 20  # bytes of values from which they are prefetched
 
 
@@ -289,7 +290,7 @@ class Program:
         sizes = [max(s.pattern[1:3]) for b in blocks for s in b.stages if s.coding]
         spare = ROWS_AT_ONCE * max(sizes, default=0) * kind.parts * kind.width
         wide = 0
-        if kind.batch and all(step[0] == RADIX for step in steps):
+        if kind.batch and len(steps) <= MANY_STEPS and all(step[0] == RADIX for step in steps):
             wide = WIDE | DIRECT_IN * direct(i, steps, True) | DIRECT_OUT * direct(o, steps, False)
         return [
             run.blocks, run.rows, group, *sides, copy.values.ctypes.data, copy.values.shape[1],
@@ -312,6 +313,7 @@ class Program:
                 )
                 strides = block.strides(part.run)
                 end = [first.d // D, block.offset, int(part.reverse), 0, coding, *strides]
+                end += self._scales(block, part.run)
                 if first[1:3] == (2, 2):
                     found.append([RADIX, last.a // A, len(block.stages), 0, *end])
                 else:
@@ -320,15 +322,22 @@ class Program:
             elif block.values is not None:
                 values, per_tile = self._diagonal(block, part.run, rows)
                 at = self._at(values)
-                found.append([DIAGONAL, rows, 0, 0, 0, at, int(part.conj), per_tile, 0, 0, 0])
+                found.append([DIAGONAL, rows, 0, 0, 0, at, int(part.conj), per_tile, *[0] * 5])
             else:
                 number = np.array(
                     [block.scale], "complex128" if self.kind.parts == 2 else "float64"
                 )
                 number = number.astype(self.kind.dtype).view(self._real)
                 at = self._at(number)
-                found.append([SCALE, rows, 0, 0, 0, at, int(part.conj), 0, 0, 0, 0])
+                found.append([SCALE, rows, 0, 0, 0, at, int(part.conj), *[0] * 6])
         return found
+
+    def _scales(self, block: Block, run: Run) -> tuple[int, int]:
+        """Where the packed scales of a block lie in a tile, and numbers for each; 0: none."""
+        if (first := block.stages[0]).packed_scales is None:
+            return 0, 0
+        _, b, c, _ = first.pattern
+        return block.offset + bytes_of_codes(block, run, self.kind), b * c
 
     @property
     def _real(self) -> type:

@@ -31,6 +31,7 @@ KNOWN: dict[int, tuple[weakref.ref, Repeats]] = {}  # by the id of the array tha
 def repeats(stages: Sequence[Stage]) -> Repeats:
     """What holds for all of these stages."""
     found = [_known(s) for s in stages]
+    found += [_of_scales(s.packed_scales) for s in stages if s.packed_scales is not None]
     return Repeats(all(r.outer for r in found), all(r.inner for r in found))
 
 
@@ -56,6 +57,10 @@ def _found(stage: Stage) -> Repeats:
     if coding.bits * (1 + pair) * (held_count := int(np.prod(shape[1:]))) % 8 or not held_count:
         return ONCE
     return Repeats(_same(held.reshape(shape[0], -1)), shape[3] == 1)
+
+
+def _of_scales(scales: np.ndarray) -> Repeats:
+    return Repeats(_same(scales), _same(scales.T))
 
 
 def _same(values: np.ndarray) -> bool:

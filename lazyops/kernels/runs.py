@@ -166,7 +166,9 @@ def _is_dyadic(stage) -> bool:
 
 def _follows(first, then) -> bool:
     p, q = first.pattern, then.pattern
-    return p.a == 2 * q.a and q.d == 2 * p.d and first.coding == then.coding
+    alike = first.coding == then.coding
+    scaled = (first.packed_scales is None) == (then.packed_scales is None)
+    return p.a == 2 * q.a and q.d == 2 * p.d and alike and scaled
 
 
 def _by_size(streak: list, most: int) -> list[list]:

@@ -56,13 +56,22 @@ class Stage(NamedTuple):
             return None
         return values.coding, values.pair, self.conj and values.pair
 
+    @property
+    def packed_scales(self) -> np.ndarray | None:
+        """Scales that are packed with the codes: see `Codes`."""
+        return self.values.packed_scales if isinstance(self.values, Codes) else None
 
-def with_scales_apart(stages: Sequence[Stage]) -> list[Stage]:
-    """Scales of blocks of codes as diagonals: on the rows of a factor, or before its transpose."""
+
+def with_scales_apart(stages: Sequence[Stage], packed: bool = False) -> list[Stage]:
+    """Scales of blocks of codes as diagonals: on the rows of a factor, or before its transpose.
+
+    `packed`: but for those that can be packed with the codes.
+    """
     found: list[Stage] = []
     for stage in stages:
         values = stage.values
-        if isinstance(values, Codes) and values.scales is not None:
+        scaled = isinstance(values, Codes) and values.scales is not None
+        if scaled and not (packed and values.packed_scales is not None):
             a, b, _, d = values.shape
             rows = np.broadcast_to(values.scales[:, None, :], (a, b, d)).reshape(-1)
             pair = [Stage(rows), stage._replace(values=replace(values, scales=None))]

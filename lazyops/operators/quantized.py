@@ -82,7 +82,7 @@ class QuantizedKroneckerSparse(LinearOperator):
         parts = np.stack([values.real, values.imag], axis=-1) if pair else np.asarray(values)
         if isinstance(form, ScaledInteger):
             if scales is None:
-                scales = form.scale(np.abs(parts).max(axis=(1, 2, 4) if pair else (1, 2)))
+                scales = form.scale_for(parts, (1, 2, 4) if pair else (1, 2))
             broad = np.asarray(scales)[:, None, None, :]
             codes = form.encode(parts, broad[..., None] if pair else broad)
         elif scales is None:

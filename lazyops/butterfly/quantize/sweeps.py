@@ -198,9 +198,9 @@ def scale_of(values: np.ndarray, form: Format) -> np.ndarray:
     and as little as can be is below the normal numbers.  Of integers float32 scales (a, d), one
     for each block.
     """
-    sizes = np.abs(parts(values))
     if isinstance(form, ScaledInteger):
-        return form.scale(sizes.max(axis=(1, 2, 4)))
+        return form.scale_for(parts(values), (1, 2, 4))
+    sizes = np.abs(parts(values))
     if sizes.max() == 0 or form.exponent_bits is None:
         return np.ones(())
     least, most = exponents_of(sizes, form)

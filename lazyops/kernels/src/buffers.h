@@ -5,6 +5,9 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 extern "C" {
 struct PyBuffer {
@@ -37,6 +40,14 @@ const char* lazyops_compiler() {
 #endif
 }
 
+#if defined(__x86_64__)
+// F16C, for which older compilers have no name in __builtin_cpu_supports.
+static bool half_floats() {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 // Highest x86-64 level that this CPU and its system can run, of those that are built; 0 elsewhere.
 // Exactly the features that the build file lets the compiler use are asked for.
 int lazyops_cpu_level() {
@@ -44,7 +55,7 @@ int lazyops_cpu_level() {
   __builtin_cpu_init();
   if (!(__builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt"))) return 1;
   if (!(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")))
+        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && half_floats()))
     return 2;
   if (!(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&

@@ -66,7 +66,8 @@ Cut cut_of(const Run& r, I k, const Header& h) {
   const I all = (k + W - 1) / W, tile = (r.wide ? BATCH_TILE : L1_TILE) / (r.rows * E * S);
   const I units = within(1, tile / least, all < BATCH_UNITS ? all : BATCH_UNITS);
   const I blocks = within(least, tile / units, r.group);
-  return {units, blocks, size_t((blocks + 1) * (padded(r.rows) + 1) * units * E + r.spare)};
+  const I spare = r.wide && r.spare ? r.steps * ROOM * P : r.spare;
+  return {units, blocks, size_t((blocks + 1) * (padded(r.rows) + 1) * units * E + spare)};
 }
 
 template <class T, int P>
@@ -119,6 +120,9 @@ void wide_tile(const Run& r, const Step* steps, const typename Tile<T, P>::Batch
   g.direct_out = out;
   g.past = past && out && at_vector(g.y, y.step);
   g.conj = z.conj;
+  Span spans[MANY_STEPS];
+  g.decoded = w + (z.n + 1) * z.block;
+  g.spans = spans;
   g.run();
   if (!out) M::scatter_columns(r.out, y, z, w, past);
 }
@@ -164,7 +168,7 @@ void batch_tile(const Run& r, const Step* steps, typename Tile<T, P>::Batch z, G
     const char* v = r.values + (z.l0 + b) % r.period * r.tile_bytes;
     T* mine = w + b * z.block;
     T* done = apply<T, P, true>(steps, r.steps - direct, v, z.l0 + b, mine, spare, decoded, s);
-    if (direct) last_factor<T, P>(r, end, {v + end.values, end.coding}, z.l0 + b, z, x, y, past, done, decoded, s);
+    if (direct) last_factor<T, P>(r, end, values_of<T, P, true>(v, end), z.l0 + b, z, x, y, past, done, decoded, s);
     else if (z.n == 1) first = done;
     else if (done != mine) std::memcpy(mine, done, r.out.rows * s.row * sizeof(T));
   }

@@ -1,115 +1,142 @@
-// Values as codes of few bits, decoded group by group into a buffer in L1 just before they are used.
-//
-// A value is one slot (real) or two (real part, imaginary part); slot s of lane j lies in 32-bit
-// word s / per, lane j, with per = 32 / bits codes in a word, the first in its low bits. A load of
-// one vector of words is so the codes of `per` successive value vectors, and decoding is shifts and
-// masks, never a shuffle. What is decoded is float, whatever T is.
+// Values as codes of few bits: decoded in registers where they are used once, or group by group
+// into a buffer in L1 just before they are used. Blocks may have a scale each: the upper half of a
+// float, so that its product with a code is a float exactly (kernels/codes.py says when).
 #pragma once
-#include "tile.h"
+#include "coding.h"
 
 namespace {
 
-// What becomes of a code, shifted to the high end of its word. A small float has the layout of a
-// float but for its narrower exponent: the sign is drawn down over the missing exponent bits and
-// masked out there, which gives the value (subnormal or not) but for an exact power of two.
-enum class Code : I { small = 0, integer = 1, table = 2 };
+// Scale number k of each lane.
+template <int L>
+INLINE Row<float, L> scale_at(const uint16_t* scales, I k) {
+  Row<uint16_t, L> h;
+  std::memcpy(&h, scales + k * L, sizeof h);
+  return (Row<float, L>)(wider<uint32_t, uint16_t, L>(h) << 16u);
+}
 
-struct Coding {
-  Code code;
-  I bits;          // 4, 8 or 16, of a code; a narrower one lies at the high end of so many
-  I shift, mask;   // small: of the sign, of what is kept; integer, table: to the low end
-  double scale[2];  // of real parts, of imaginary parts: a power of two, and the conjugation
-  const float* table;
-  const uint16_t* upper;  // or nullptr; see Upper
+// Numbers from .. from + count at `out` times the scales of their blocks, `per` numbers each.
+template <class T, int P, int L>
+__attribute__((noinline)) void scaled(const uint16_t* scales, I per, I from, I count, T* out) {
+  const auto times = [&](auto lanes, I block, I vectors) {
+    constexpr int N = decltype(lanes)::value;
+    Row<float, L> one = scale_at<L>(scales, block);
+    Row<float, N> all;
+    for (int j = 0; j < N; ++j) all[j] = one[j % L];
+    const auto s = __builtin_convertvector(all, Row<T, N>);
+    for (I k = 0; k < vectors; ++k, out += N) {
+      Row<T, N> v;
+      std::memcpy(&v, out, sizeof v);
+      v *= s;
+      std::memcpy(out, &v, sizeof v);
+    }
+  };
+#if defined(__AVX512BW__)
+  if constexpr (L == 1 && sizeof(T) == 4)
+    if (per == 4 && from % 4 == 0) {  // radix 2: the scales of a vector of numbers at once
+      constexpr int N = 16 / P;
+      Row<uint16_t, 32> at;
+      for (int j = 0; j < 32; ++j) at[j] = uint16_t(j / (8 * P));
+      for (; count >= N; from += N, count -= N, out += 16) {
+        uint64_t few = 0;
+        std::memcpy(&few, scales + from / 4, N / 2);
+        const __m512i all = _mm512_set1_epi64(int64_t(few));
+        const auto s = (Row<float, 16>)_mm512_maskz_permutexvar_epi16(0xaaaaaaaau, (__m512i)at, all);
+        Lane<float>::store(reinterpret_cast<float*>(out), Lane<float>::load(reinterpret_cast<float*>(out)) * s);
+      }
+    }
+#endif
+  if (per == 4 && from % 4 == 0 && count % 4 == 0) {  // radix 2
+    for (I n = from; n < from + count; n += 4) {
+      if constexpr (L == 1) times(std::integral_constant<int, 4>(), n / 4, P);
+      else times(std::integral_constant<int, L>(), n / 4, 4 * P);
+    }
+    return;
+  }
+  for (I n = from, next; n < from + count; n = next) {
+    next = (n / per + 1) * per;
+    if (next > from + count) next = from + count;
+    times(std::integral_constant<int, L>(), n / per, (next - n) * P);
+  }
+}
+
+// ---- in registers: one vector, float ---------------------------------------------------------
+// value(p, s, e): number e of a group whose codes begin at p, whose scales begin at s.
+
+// Integers of 4 and 8 bits, four numbers to a scale. A code goes to the high end of a mantissa,
+// which makes 2^BITS + a number; what is too much is taken off after the scale: all of it is exact.
+// FULL: as many bits as there is room, and no part is conjugated or not there.
+template <int P, int BITS_, bool FULL>
+struct Whole {
+  static constexpr int BITS = BITS_;
+  static constexpr int PER = 32 / BITS, L = width<float>;
+  static constexpr uint32_t FIELD = (0x7fffffu >> (23 - BITS)) << (23 - BITS),
+                            ONE = uint32_t(127 + BITS) << 23 | 1u << 22;
+  float unit[P];
+
+  explicit INLINE Whole(const Coding& c) {
+    for (int i = 0; i < P; ++i) {
+      const float one = 1.0f / float(1u << (BITS - 32 + c.shift));  // a narrower one lies higher
+      unit[i] = c.keep[i] ? c.flip[i] ? -one : one : 0;
+    }
+  }
+
+  INLINE Num<float, P> value(const char* p, const uint16_t* scales, int e) const {
+    typedef Row<uint32_t, L> W;
+    const Vec<float> scale = scales ? scale_at<L>(scales, e / 4) : Lane<float>::splat(1);
+    Num<float, P> n;
+#pragma GCC unroll 2
+    for (int i = 0; i < P; ++i) {
+      const int s = e * P + i, q = s % PER, left = 23 - BITS - q * BITS;
+      W w;
+      std::memcpy(&w, p + s / PER * sizeof w, sizeof w);
+      w = left >= 0 ? w << uint32_t(left) : w >> uint32_t(-left);
+      const Vec<float> unit_of = FULL ? scale : scale * unit[i], f = (Vec<float>)((w & FIELD) ^ ONE);
+      n.p[i] = f * unit_of - 1.5f * float(1 << BITS) * unit_of;
+    }
+    return n;
+  }
 };
 
-template <class N, int L>
-using Row = typename VectorOf<N, L>::type;
+// Half precision, as it lies.
+template <int P>
+struct Half {
+  static constexpr int BITS = 16, L = width<float>;
+  Row<uint32_t, L> keep[P], flip[P];
 
-template <int L, Code CODE>
-INLINE Row<float, L> decoded(Row<uint32_t, L> high, const Coding& c) {
-  const Row<int32_t, L> drawn = (Row<int32_t, L>)high >> int32_t(c.shift);
-  Row<float, L> f;
-  if constexpr (CODE == Code::small) {
-    f = (Row<float, L>)((Row<uint32_t, L>)drawn & uint32_t(c.mask));
-  } else if constexpr (CODE == Code::integer) {
-    f = __builtin_convertvector(drawn, decltype(f));
-  } else {
-    const Row<uint32_t, L> at = high >> uint32_t(c.shift);
-    for (int j = 0; j < L; ++j) f[j] = c.table[at[j]];
-  }
-  return f;
-}
-
-template <class T, int P, int L, int BITS, Code CODE>
-INLINE void decode_slots(const Coding& c, const uint32_t* words, I from, I to, T* out) {
-  constexpr int PER = 32 / BITS;
-  const auto leave = [&](Row<uint32_t, L> w, int q) {
-    const auto f = decoded<L, CODE>(w << uint32_t(32 - BITS * (q + 1)), c) * float(c.scale[q % P]);
-    const auto n = __builtin_convertvector(f, Row<T, L>);
-    std::memcpy(out, &n, sizeof n);
-    out += L;
-  };
-  I s = from;
-  if constexpr (L == 1) {  // the codes of a word side by side, as lanes
-    Row<uint32_t, PER> shift;
-    Row<float, PER> scale;
-    for (int q = 0; q < PER; ++q) {
-      shift[q] = 32 - BITS * (q + 1);
-      scale[q] = float(c.scale[q % P]);
-    }
-    for (; s % PER == 0 && s + PER <= to; s += PER, out += PER) {
-      const auto f = decoded<PER, CODE>(words[s / PER] << shift, c) * scale;
-      const auto n = __builtin_convertvector(f, Row<T, PER>);
-      std::memcpy(out, &n, sizeof n);
+  explicit INLINE Half(const Coding& c) {
+    for (int i = 0; i < P; ++i) {
+      keep[i] = Row<uint32_t, L>{} + uint32_t(c.keep[i]);
+      flip[i] = Row<uint32_t, L>{} + uint32_t(c.flip[i]);
     }
   }
-  while (s < to) {
-    Row<uint32_t, L> w;
-    std::memcpy(&w, words + s / PER * L, sizeof w);
-    if (s % PER == 0 && s + PER <= to) {
-#pragma GCC unroll 8
-      for (int q = 0; q < PER; ++q) leave(w, q);
-      s += PER;
-    } else {
-      for (int q = s % PER; q < PER && s < to; ++q, ++s) leave(w, q);
-    }
-  }
-}
 
-// Numbers from .. from + count of L lanes each, planar, to `out`. Not inlined: one copy serves all.
-template <class T, int P, int L>
-__attribute__((noinline)) void decode(const Coding& c, const char* p, I from, I count, T* out) {
-  const uint32_t* words = reinterpret_cast<const uint32_t*>(p);
-  const auto go = [&](auto bits, auto code) {
-    decode_slots<T, P, L, decltype(bits)::value, decltype(code)::value>(c, words, from * P, (from + count) * P, out);
-  };
-  const auto with = [&](auto bits) {
-    using std::integral_constant;
-    if (c.code == Code::small) go(bits, integral_constant<Code, Code::small>());
-    else if (c.code == Code::integer) go(bits, integral_constant<Code, Code::integer>());
-    else go(bits, integral_constant<Code, Code::table>());
-  };
-  if (c.bits == 8) with(std::integral_constant<int, 8>());
-  else if (c.bits == 16) with(std::integral_constant<int, 16>());
-  else with(std::integral_constant<int, 4>());
-}
+  INLINE Num<float, P> value(const char* p, const uint16_t*, int e) const {
+    Num<float, P> n;
+#pragma GCC unroll 2
+    for (int i = 0; i < P; ++i) {
+      Row<uint16_t, L> h;
+      std::memcpy(&h, p + (e * P + i) * sizeof h, sizeof h);
+      n.p[i] = signed_by<L>(from_half<L>(h), keep[i], flip[i]);
+    }
+    return n;
+  }
+};
 
 #if defined(__AVX512BW__)
 constexpr bool UPPER = true;
 
 // Numbers that are the upper half of a float, two to a word, from codes by tables in registers: the
-// fastest there is for one vector, and no subnormal float on the way, which costs a stall. 16 bits:
-// the half itself. 8 bits: `upper` has that of each of 128 magnitudes, the sign is the high bit.
-// 4 bits: `upper` has that of all 16 codes, twice, as the bit above a code is not masked out.
-template <int P, int BITS>
+// fastest there is for one vector. 16 bits: the half itself. 8 bits: `halves` has that of each of
+// 128 magnitudes, the sign is the high bit. 4 bits: it has that of all 16 codes, twice, as the bit
+// above a code is not masked out.
+template <int P, int BITS_>
 struct Upper {
-  static constexpr int PER = 32 / BITS;
+  static constexpr int BITS = BITS_, PER = 32 / BITS;
   __m512i table[4];
 
-  explicit INLINE Upper(const uint16_t* upper) {
-    if (BITS == 8) for (int i = 0; i < 4; ++i) table[i] = _mm512_loadu_si512(upper + 32 * i);
-    if (BITS == 4) table[0] = _mm512_loadu_si512(upper);
+  explicit INLINE Upper(const Coding& c) {
+    if (BITS == 8) for (int i = 0; i < 4; ++i) table[i] = _mm512_loadu_si512(c.halves + 32 * i);
+    if (BITS == 4) table[0] = _mm512_loadu_si512(c.halves);
   }
 
   typedef Row<uint16_t, 32> H;
@@ -129,7 +156,7 @@ struct Upper {
     }
   }
 
-  INLINE Num<float, P> value(const char* p, int e) const {
+  INLINE Num<float, P> value(const char* p, const uint16_t*, int e) const {
     Num<float, P> n;
 #pragma GCC unroll 2
     for (int i = 0; i < P; ++i) {
@@ -144,24 +171,29 @@ struct Upper {
 };
 #else
 constexpr bool UPPER = false;
-template <int P, int BITS>
+template <int P, int BITS_>
 struct Upper {
-  explicit Upper(const uint16_t*) {}
-  INLINE Num<float, P> value(const char*, int) const { return {}; }
+  static constexpr int BITS = BITS_;
+  explicit Upper(const Coding&) {}
+  INLINE Num<float, P> value(const char*, const uint16_t*, int) const { return {}; }
 };
 #endif
 
-// The values of one step: as they are, or as codes.
+// ---- the values of one step ------------------------------------------------------------------
+
 template <class T, int P, bool SPLAT>
 struct Values {
   static constexpr int L = SPLAT ? 1 : width<T>;
   const char* p;
-  const Coding* coding;  // or nullptr
+  const Coding* coding;    // or nullptr: they are as they are
+  const uint16_t* scales;  // of blocks of `per` numbers, or nullptr
+  I per;
 
   // Numbers from .. from + count; `buffer` has room for them, decoded.
   INLINE const T* at(I from, I count, T* buffer) const {
     if (!coding) return reinterpret_cast<const T*>(p) + from * (P * L);
     decode<T, P, L>(*coding, p, from, count, buffer);
+    if (scales) scaled<T, P, L>(scales, per, from, count, buffer);
     return buffer;
   }
 

@@ -51,8 +51,9 @@ struct Stream {
   }
 };
 
-// Words of 32 / room codes: see codes.h. `out` is zero; a code lies at the high end of its room.
-inline void pack_codes(const Packing& g, const Stream& codes, bool pair, I parts, I room,
+// Words of 32 / room codes, or halves: see coding.h. `out` is zero; a code lies at the high end of
+// its room.
+inline void pack_codes(const Packing& g, const Stream& codes, bool pair, I parts, I room, bool halves,
                        uint32_t* out, I width) {
   const I tiles = (g.count + width - 1) / width, per = 32 / room;
   share(tiles, team_for(double(g.count) * double(g.each) * double(parts)), [&](I from, I to) {
@@ -62,6 +63,12 @@ inline void pack_codes(const Packing& g, const Stream& codes, bool pair, I parts
       for (I e = 0; e < g.each; ++e)
         for (I part = 0; part < 1 + pair; ++part) {
           const I slot = g.place(e) * parts + part;
+          if (halves) {
+            uint16_t* half = reinterpret_cast<uint16_t*>(out + t * g.tile) + slot * width;
+            for (I j = 0; j < full; ++j)
+              half[j] = uint16_t(codes[(block[j] + g.numbers[e]) * (1 + pair) + part] << (room - codes.bits));
+            continue;
+          }
           uint32_t* word = out + t * g.tile + slot / per * width;
           const I left = slot % per * room + room - codes.bits;
           for (I j = 0; j < full; ++j)
@@ -128,16 +135,17 @@ extern "C" int lazyops_pack(void* values, void* blocks, void* numbers, void* out
 }
 
 // codes: C order, a stream of `bits` each, two for a value where `pair`; out: words (tiles, words, 1,
-// width), zero, of `room` bits for a code and `parts` codes for a value. Returns an Outcome.
+// width), zero, of `room` bits for a code and `parts` codes for a value. `halves`: of 16 bits, not in
+// words. Returns an Outcome.
 extern "C" int lazyops_pack_codes(void* codes, void* blocks, void* numbers, void* out, int64_t at, int64_t run,
-                                  int64_t every, int64_t bits, int64_t room, int pair, int64_t parts) {
+                                  int64_t every, int64_t bits, int64_t room, int pair, int64_t parts, int halves) {
   Held v(codes, 0), b(blocks, 0), n(numbers, 0), o(out, WRITABLE);
   if (!(v.held && b.held && n.held && o.held)) return failed;
   if (std::strcmp(o.b.format, "I") || o.b.itemsize != 4) return bad_dtype;
   if (!c_order(v.b) || !tiles_in_order(o.b)) return bad_order;
   I low[2], high[2];
   if (o.b.shape[2] != 1 || !within_reach(b.b, low[0], high[0]) || !within_reach(n.b, low[1], high[1]) || bits < 1 ||
-      bits > room || (room != 4 && room != 8 && room != 16) || parts < 1 + (pair != 0) || parts > 2)
+      bits > room || (room != 4 && room != 8 && room != 16) || parts < 1 + (pair != 0) || parts > 2 || (halves && room != 16))
     return bad_sizes;
   const Packing g{static_cast<const I*>(b.b.buf), static_cast<const I*>(n.b.buf), b.b.shape[0], n.b.shape[0],
                   o.b.strides[0] / 4, at, run, every, false};
@@ -145,7 +153,7 @@ extern "C" int lazyops_pack_codes(void* codes, void* blocks, void* numbers, void
   if (!fits(g, low, high, held, width_of, o.b.shape[1] * (32 / room) / parts, o.b.shape[0])) return bad_sizes;
   void* state = save_thread();
   pack_codes(g, Stream{static_cast<const unsigned char*>(v.b.buf), bits}, pair != 0, parts, room,
-             static_cast<uint32_t*>(o.b.buf), width_of);
+             halves != 0, static_cast<uint32_t*>(o.b.buf), width_of);
   restore_thread(state);
   return done;
 }

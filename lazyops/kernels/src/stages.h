@@ -22,7 +22,14 @@ struct Step {
   I per_tile;            // diagonal: numbers of one tile
   const Coding* coding;  // of the values of a radix or factor step; or nullptr
   I outer, inner;        // numbers from one of alpha, of delta to the next: 0 where values repeat
+  I scales, per;         // bytes from the values of the tile, and numbers of a block; per 0: none
 };
+
+// The values of a step, in a tile at p.
+template <class T, int P, bool SPLAT>
+INLINE Values<T, P, SPLAT> values_of(const char* p, const Step& t) {
+  return {p + t.values, t.coding, t.per ? reinterpret_cast<const uint16_t*>(p + t.scales) : nullptr, t.per};
+}
 
 struct Shape {
   I units, row;  // units of a row, scalars of a row
@@ -70,17 +77,20 @@ INLINE void butterflies(T* w, I step, const Value& val) {
     for (int h = 0; h < H; ++h) put(w + j * step + h * E, x[j][h]);
 }
 
+template <class D>
+struct Tag {
+  using type = D;
+};
+
 // All groups of a step; at(e) is what gives the values of the group whose first has number e.
 template <class T, int P, bool SPLAT, int S, bool TR, class At>
-INLINE void groups(const Step& t, const Values<T, P, SPLAT>& values, T* w, const Shape& z, const At& at) {
+INLINE void groups(const Step& t, T* w, const Shape& z, const At& at) {
   constexpr int K = S << (S + 1), E = P * width<T>;  // K values of a group
   const I step = t.delta * z.row;
   for (I i = 0; i < t.alpha; ++i)
     for (I l = 0; l < t.delta; ++l) {
       const I e = i * t.outer + l * t.inner;
       T* p = w + (i * t.delta * (1 << S) + l) * z.row;
-      if constexpr (!SPLAT)
-        if (z.far) values.template ask<K>(e);
       const auto val = at(e);
       if constexpr (SPLAT) {
         I u = 0;
@@ -101,26 +111,59 @@ INLINE void groups(const Step& t, const Values<T, P, SPLAT>& values, T* w, const
     }
 }
 
-template <class T, int P, int S, bool TR, int BITS>
-void radix_upper(const Step& t, const Values<T, P, false>& values, T* w, const Shape& z) {
-  const Upper<P, BITS> upper(t.coding->upper);
-  groups<T, P, false, S, TR>(t, values, w, z, [&](I e) {
-    const char* p = values.p + e * P * BITS / 8 * width<T>;
-    return [&upper, p](int e) { return upper.value(p, e); };
+template <class T, int P, int S, bool TR, class Decoder>
+void radix_decoded(const Step& t, const Values<T, P, false>& values, T* w, const Shape& z) {
+  const Decoder decoder(*t.coding);
+  constexpr I CODES = P * Decoder::BITS * width<T>, GROUP = (S << (S + 1)) * CODES / 8;
+  const bool scaled = values.scales != nullptr;
+  groups<T, P, false, S, TR>(t, w, z, [&](I e) {
+    const char* p = values.p + e * CODES / 8;
+    const uint16_t* scales = scaled ? values.scales + e / 4 * width<T> : nullptr;
+    if (z.far) {  // what is to come
+#pragma GCC unroll 64
+      for (I k = 0; k < GROUP; k += 64) __builtin_prefetch(p + 8192 + k, 0, 0);
+      if (scaled)
+#pragma GCC unroll 64
+        for (I k = 0; k < (S << (S - 1)) * 2 * width<T>; k += 64)
+          __builtin_prefetch(reinterpret_cast<const char*>(scales) + 4096 + k, 0, 0);
+    }
+    return [&decoder, p, scales](int e) { return decoder.value(p, scales, e); };
   });
+}
+
+// Whether codes were decoded in registers.
+template <class T, int P, int S, bool TR>
+bool in_registers(const Step& t, const Values<T, P, false>& values, T* w, const Shape& z) {
+  constexpr int K = S << (S + 1);
+  const Coding& c = *t.coding;
+  const auto by = [&](auto decoder) {
+    radix_decoded<T, P, S, TR, typename decltype(decoder)::type>(t, values, w, z);
+    return true;
+  };
+  const bool full = c.code == Code::integer && c.shift == 32 - c.bits && c.keep[P - 1] && !c.flip[P - 1];
+  if (c.code == Code::integer && c.bits == 8) return full ? by(Tag<Whole<P, 8, true>>()) : by(Tag<Whole<P, 8, false>>());
+  if constexpr (K * P % 8 == 0)
+    if (c.code == Code::integer && c.bits == 4) return full ? by(Tag<Whole<P, 4, true>>()) : by(Tag<Whole<P, 4, false>>());
+  if (values.scales) return false;
+  if (c.code == Code::half) return by(Tag<Half<P>>());
+  if constexpr (UPPER)
+    if (c.halves) {
+      if (c.bits == 16) return by(Tag<Upper<P, 16>>());
+      if (c.bits == 8) return by(Tag<Upper<P, 8>>());
+      if constexpr (K * P % 8 == 0) return by(Tag<Upper<P, 4>>());
+    }
+  return false;
 }
 
 template <class T, int P, bool SPLAT, int S, bool TR>
 void radix(const Step& t, const Values<T, P, SPLAT>& values, T* w, const Shape& z) {
   constexpr int K = S << (S + 1);
-  if constexpr (UPPER && !SPLAT && sizeof(T) == 4)
-    if (t.coding && t.coding->upper) {
-      if (t.coding->bits == 16) return radix_upper<T, P, S, TR, 16>(t, values, w, z);
-      if (t.coding->bits == 8) return radix_upper<T, P, S, TR, 8>(t, values, w, z);
-      if constexpr (K * P % 8 == 0) return radix_upper<T, P, S, TR, 4>(t, values, w, z);
-    }
+  if constexpr (!SPLAT && sizeof(T) == 4)
+    if (t.coding && in_registers<T, P, S, TR>(t, values, w, z)) return;
   alignas(BYTES) T buffer[K * P * Values<T, P, SPLAT>::L];
-  groups<T, P, SPLAT, S, TR>(t, values, w, z, [&](I e) {
+  groups<T, P, SPLAT, S, TR>(t, w, z, [&](I e) {
+    if constexpr (!SPLAT)
+      if (z.far) values.template ask<K>(e);
     const T* v = values.at(e, K, buffer);
     return [v](int e) { return value<T, P, SPLAT>(v, e); };
   });
@@ -248,7 +291,7 @@ T* apply(const Step* steps, I count, const char* v, I tile, T* w, T* other, T* s
   for (I s = 0; s < count; ++s) {
     const Step& t = steps[s];
     const bool tr = t.transposed;
-    const Values<T, P, SPLAT> at{v + t.values, t.coding};
+    const auto at = values_of<T, P, SPLAT>(v, t);
     switch (t.op) {
       case Op::radix:
         if (t.b == 1) tr ? radix<T, P, SPLAT, 1, true>(t, at, w, z) : radix<T, P, SPLAT, 1, false>(t, at, w, z);

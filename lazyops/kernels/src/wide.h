@@ -71,6 +71,13 @@ INLINE void group(Rows<const T> x, Rows<T> y, const T* v, I units, I ahead, bool
     if (u < units) micro<T, P, S, TR, 1, IN, OUT>(x, y, v, ahead, conj);
 }
 
+// Codes are decoded for several groups and all columns at once, the same groups of all blocks.
+struct Span {
+  I from = 0, to = 0;
+};
+constexpr I ROOM = 1024;     // numbers of a step
+constexpr I MANY_STEPS = 32;  // no run of this form has more
+
 // Blocks l .. l + n of a run and some columns.
 template <class T, int P>
 struct Wide {
@@ -89,14 +96,37 @@ struct Wide {
   T* tile;
   I row, block;             // real numbers of a row, of a block of the tile
   bool direct_in, direct_out, past, conj;
+  T* decoded;               // ROOM * P for each step
+  Span* spans;              // which numbers of each step are there
 
   INLINE I at(I r) const { return padded(r) * row; }
+
+  INLINE const char* values_at(I b) const {
+    I q = first + b;
+    if (q >= period) q -= period;  // no more blocks than a period lie side by side
+    return values + q * tile_bytes;
+  }
+
+  // The first of numbers e .. e + K of block 0 of a step, and how far apart blocks are.
+  template <I K>
+  INLINE const T* numbers(const Step& t, I e, I& apart) const {
+    apart = ROOM / blocks;
+    Span& s = spans[&t - steps];
+    T* const room = decoded + (&t - steps) * ROOM * P;
+    if (e < s.from || e + K > s.to) {
+      const I all = t.outer ? t.alpha * t.outer : t.inner ? t.delta * t.inner : K, some = apart / K * K;
+      s.from = e;
+      s.to = all - e < some ? all : e + some;
+      for (I b = 0; b < blocks; ++b)
+        values_of<T, P, true>(values_at(b), t).at(e, s.to - e, room + b * apart * P);
+    }
+    return room + (e - s.from) * P;
+  }
 
   template <int S, bool TR, Place IN, Place OUT>
   void groups(const Step& t, I i) const {
     constexpr I R = 1 << S, K = S << (S + 1);
     const I d = t.delta;
-    T buffer[K * P];
     for (I l = 0; l < d; ++l) {
       const I r = i * R * d + l;
       const Rows<T> w{tile + at(r), at(r + d) - at(r), S > 1 ? at(r + 2 * d) - at(r) : 0,
@@ -119,16 +149,16 @@ struct Wide {
               S > 1 ? (out_row[r + 2 * d] - o) * out_step : 0,
               S > 2 ? (out_row[r + 4 * d] - o) * out_step : 0};
       }
+      const I e = i * t.outer + l * t.inner;
+      I apart = 0;
+      const T* const room = t.coding ? numbers<K>(t, e, apart) : nullptr;
       for (I b = 0; b < blocks; ++b) {
         Rows<const T> f = from;
         Rows<T> o = to;
         f.p += IN == Place::memory ? (in_lane[b] - in_lane[0]) * in_step : b * block;
         o.p += OUT != Place::tile ? (out_lane[b] - out_lane[0]) * out_step : b * block;
-        I q = first + b;
-        if (q >= period) q -= period;  // no more blocks than a period lie side by side
-        const Values<T, P, true> v{values + q * tile_bytes + t.values, t.coding};
-        const T* numbers = v.at(i * t.outer + l * t.inner, K, buffer);
-        group<T, P, S, TR, IN, OUT>(f, o, numbers, units, ahead, conj);
+        const T* const v = room ? room + b * apart * P : reinterpret_cast<const T*>(values_at(b) + t.values) + e * P;
+        group<T, P, S, TR, IN, OUT>(f, o, v, units, ahead, conj);
       }
     }
   }
