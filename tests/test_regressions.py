@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -212,6 +214,28 @@ def test_15_involutions(name):
     assert A.H.H is A
     assert A.T.T is A
     assert A.conj().conj() is A
+
+
+@pytest.mark.parametrize("make", [lambda: lo.fft(4), lambda: lo.fft(4) @ lo.dct(4)])
+def test_15_four_partners_in_any_order(make):
+    """A, A.H, A.T and A.conj() are four, in whatever order they are asked for."""
+    steps = {1: lambda A: A.H, 2: lambda A: A.conj(), 3: lambda A: A.T}
+    for path in itertools.product(steps, repeat=5):
+        A, at = make(), 0
+        kept = {0: A}
+        for step in path:
+            A, at = steps[step](A), at ^ step
+            assert kept.setdefault(at, A) is A, path
+
+
+def test_15_partners_keep_no_cycle():
+    A = lo.fft(4)
+    for B in (A.H, A.T, A.conj()):
+        assert B.H.T.conj() is B
+        B.T.H, B.conj().T, B.H.conj()
+    gone = weakref.ref(A)
+    del A, B
+    assert gone() is None
 
 
 def test_16_identity_times_an_operator():

@@ -215,10 +215,14 @@ def paired(root: Node, name: str, make: Callable, deep: bool = True) -> Node:
             op._cache[name] = ITSELF
             return op
         other = op._cache.setdefault(name, other)
-        other._cache.setdefault(name, weakref.ref(op))
+        if known_partner(other, name) is None:
+            other._cache[name] = weakref.ref(op)
         return other
 
-    known = lambda op: known_partner(op, name)
+    def known(op):
+        partner = known_partner(op, name)
+        return _relative(op, name) if partner is None else partner
+
     if deep:
         return fold(root, visit, known)
     partner = known(root)
@@ -234,6 +238,31 @@ def known_partner(op: Node, name: str) -> Node | None:
         other = other()
         if other is None:
             op._cache.pop(name, None)
+    return other
+
+
+INVOLUTIONS = {"H": 1, "conj": 2, "T": 3}  # H conj = T: their codes combine by exclusive or
+
+
+def _relative(op: Node, name: str) -> Node | None:
+    """The partner that other partners of `op` know, in whatever order A, A.H, A.T and A.conj()
+    were asked for.  Held weakly: another one than `op` may hold it, and `op` too."""
+    if not any(key in op._cache for key in INVOLUTIONS):
+        return None
+    found = {0: op}
+    reached = [0]
+    for code in reached:
+        for key, step in INVOLUTIONS.items():
+            if code ^ step not in found and (other := known_partner(found[code], key)) is not None:
+                found[code ^ step] = other
+                reached.append(code ^ step)
+    other = found.get(INVOLUTIONS[name])
+    if other is op:
+        op._cache[name] = ITSELF
+    elif other is not None:
+        op._cache[name] = weakref.ref(other)
+        if known_partner(other, name) is None:
+            other._cache[name] = weakref.ref(op)
     return other
 
 
