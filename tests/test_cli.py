@@ -351,6 +351,7 @@ def test_interrupt(here):
         import os, signal, sys
         from lazyops import commands
         from lazyops.__main__ import main
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job behind `&` ignores it
         if sys.argv[1] == "work":
             run = commands.factorize
             def factorize(*args, **kwargs):
