@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from test_transforms import DTYPES, NORMS, SIZES, assert_near, probe
 
 import lazyops as lo
+from lazyops.operators import cosine, fourier, hartley, real_fourier
 from lazyops.testing import check_operator
 
 
@@ -218,3 +219,44 @@ def test_gradients_flow_through_the_family():
     for A in (*makers, lo.hartley(5), lo.fftn((2, 3)), lo.dctn((2, 3))):
         x = torch.randn(A.shape[1], 2, dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradcheck(lambda z, A=A: A @ z, x)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own
+def test_columns_of_the_cpu_take_scipys_transform(monkeypatch):
+    """What tensors in memory give by SciPy is what torch gives; gradients and layouts too."""
+    torch = pytest.importorskip("torch")
+    asked = []
+    inner = fourier.by_scipy
+    for module in (fourier, real_fourier, cosine, hartley):
+        monkeypatch.setattr(module, "by_scipy", lambda op, x: asked.append(op) or inner(op, x))
+    monkeypatch.setattr(fourier, "MANY", 1)
+    makers = (lo.fft(12), lo.ifft(12), lo.rfft(12), lo.rfft(11).H, lo.rfft(12, pairs=True))
+    for A in (*makers, lo.irfft(11), lo.irfft(12).T, lo.hartley(12), *map(lo.dct, range(8, 12))):
+        for dtype in DTYPES:
+            x = probe(A.shape[1], dtype)
+            t, weights = torch.from_numpy(x), torch.from_numpy(probe(A.shape[0], dtype))
+            asked.clear()
+            got = A @ t
+            assert asked == [A]
+            assert got.is_contiguous()
+            back = gradient(A, t, weights)
+            with monkeypatch.context() as patch:
+                patch.setattr(fourier, "readable", lambda x: False)
+                want, other = A @ t, gradient(A, t, weights)
+            assert got.dtype == want.dtype
+            assert_near(got.numpy(), want.numpy(), x)
+            assert_near(back.numpy(), other.numpy(), weights.numpy())
+    asked.clear()
+    z = torch.randn(12, 3, dtype=torch.float64)
+    torch.func.vmap(lambda t: lo.fft(12) @ t, in_dims=1)(z)
+    lo.fft(12) @ torch.empty(3, 12, dtype=torch.float64).T  # one column after the other
+    lo.fft(12) @ z[:, :1]
+    assert not asked
+
+
+def gradient(A, x, weights):
+    """Of ``Re <weights, A x>``."""
+    x = x.clone().requires_grad_()
+    y = A @ x
+    (weights.conj() * y).real.sum().backward()
+    return x.grad

@@ -23,7 +23,7 @@ from .._array import (
     with_complex,
 )
 from .base import LinearOperator
-from .fourier import by_parts, call, check_norm, columns_of, down_columns
+from .fourier import by_parts, by_scipy, call, check_norm, columns_of, down_columns, host_has_it
 from .roots import column_on, roots_of_unity
 from .scalar import check_size
 
@@ -57,7 +57,9 @@ class Cosine(LinearOperator):
     def _matmat(self, x):
         if x.shape[1] == 0:
             return x
-        return self._by_scipy(x) if is_numpy(x) else self._by_fft(x)
+        if is_numpy(x):
+            return self._by_scipy(x)
+        return by_scipy(self, x) if host_has_it(x) else self._by_fft(x)
 
     def _between(self, x):
         if not is_numpy(x) or self.transposed or 0 in x.shape:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from .._array import Array, array_namespace, cast, dtype_name, is_numpy, with_complex
 from .base import LinearOperator
+from .host import readable, through_host
 from .scalar import check_size
 
 NORMS = ("backward", "ortho", "forward")  # which direction is divided by n
+SCIPYS = ("float32", "float64", "complex64", "complex128")
+MANY = 1 << 17  # numbers from which a transform is worth a copy less and a thread more
 SWAPPED = {"backward": "forward", "ortho": "ortho", "forward": "backward"}  # of the other direction
 
 
@@ -52,6 +56,8 @@ class Fourier(LinearOperator):
     def _matmat(self, x):
         if 0 in x.shape:
             return array_namespace(x).zeros_like(cast(x, with_complex(dtype_name(x.dtype))))
+        if for_scipy(x):
+            return by_scipy(self, x)
         fft = fft_of(x)
         return down_columns(
             fft.ifft if self.inverse else fft.fft, complex_for_fft(x), norm=self.norm
@@ -113,6 +119,29 @@ def _scipys() -> Any:
     import scipy.fft
 
     return scipy.fft
+
+
+def for_scipy(x: Array) -> bool:
+    """Whether `x` is a large tensor of the CPU whose columns lie side by side.
+
+    SciPy transforms several such columns at once, where they lie; torch copies them to one after
+    the other, and leaves the result so.
+    """
+    many = x.shape[1] > 1 and math.prod(x.shape) >= MANY
+    return many and not is_numpy(x) and host_has_it(x) and x.stride(0) != 1
+
+
+def host_has_it(x: Array) -> bool:
+    """Whether `x` is a tensor in memory and of numbers that SciPy's FFTs take."""
+    return dtype_name(x.dtype) in SCIPYS and readable(x)
+
+
+def by_scipy(op: LinearOperator, x: Array) -> Array:
+    """The product with a tensor by SciPy, on the threads that torch has; with gradients."""
+    import torch
+
+    with _scipys().set_workers(torch.get_num_threads() if x.numel() >= MANY else 1):
+        return through_host(op, op._matmat, x)
 
 
 def complex_for_fft(x: Array) -> Array:

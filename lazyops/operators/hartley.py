@@ -8,7 +8,7 @@ import numpy as np
 
 from .._array import Array, array_namespace, has_complex_values, is_numpy
 from .base import LinearOperator
-from .fourier import by_parts, call, check_norm, fft_of
+from .fourier import by_parts, by_scipy, call, check_norm, fft_of, for_scipy
 from .real_fourier import check_real_size
 
 
@@ -31,6 +31,8 @@ class Hartley(LinearOperator):
     def _matmat(self, x):
         if x.shape[1] == 0:
             return array_namespace(x).zeros_like(x)
+        if for_scipy(x):
+            return by_scipy(self, x)
         if has_complex_values(x):
             return by_parts(self._matmat, x)
         if is_numpy(x) and x.flags.f_contiguous:

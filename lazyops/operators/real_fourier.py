@@ -17,7 +17,17 @@ from .._array import (
     with_complex,
 )
 from .base import LinearOperator
-from .fourier import SWAPPED, by_parts, call, check_norm, complex_for_fft, down_columns, fft_of
+from .fourier import (
+    SWAPPED,
+    by_parts,
+    by_scipy,
+    call,
+    check_norm,
+    complex_for_fft,
+    down_columns,
+    fft_of,
+    for_scipy,
+)
 from .roots import column_on
 from .scalar import check_size
 
@@ -63,6 +73,8 @@ class HalfFourier(LinearOperator):
             xp = array_namespace(x)
             name = with_complex(dtype_name(x.dtype))
             return xp.zeros((self.shape[0], 0), dtype=getattr(xp, name), device=x.device)
+        if for_scipy(x):
+            return by_scipy(self, x)
         if self.transposed:
             return self._from_half(x)
         y = self._half(x)
@@ -139,6 +151,8 @@ class RealFourier(LinearOperator):
         if x.shape[1] == 0:
             xp = array_namespace(x)
             return xp.zeros((self.shape[0], 0), dtype=x.dtype, device=x.device)
+        if for_scipy(x):
+            return by_scipy(self, x)
         if has_complex_values(x):
             return by_parts(self._matmat, x)
         norm, fft = SWAPPED[self.norm] if self.transposed else self.norm, fft_of(x)
