@@ -31,6 +31,20 @@ import lazyops as lo
 N = 1 << 20
 ROUNDS = 9
 SETTINGS = [(256, 64), (256, 128), (1024, 256), (4096, 1024)]  # window, hop
+ABOUT = """# Short-time transforms
+
+`python benchmarks/stft.py --write docs/benchmarks/stft.md`: medians of nine rounds in which all
+take turns.
+
+`istft` of one side is linear over the complex numbers, so it runs complex FFTs, where SciPy's,
+whose result is the real part, runs real ones: with windows of 4096, where a loop over frames costs
+little, that shows.  Everything else is within its mark.  On torch's tensors of the CPU frames are
+cut and added, and large FFTs run, by what runs NumPy's arrays; traced, mapped and device tensors
+run by the array API, as array-api-strict does here.
+
+`mdct` takes 1.4 to 1.9 times its cosine transform: the rotations and the change of order pass four
+times over the signal.
+"""
 Row = tuple[str, float, float, float | None]  # what, ms, ratio to SciPy, mark
 
 
@@ -136,7 +150,7 @@ def main() -> int:
             lines.append(f"| {what} | {taken:.1f} | {ratio:.2f} | {verdict} |")
             print(lines[-1], flush=True)
     if options.write:
-        pathlib.Path(options.write).write_text("\n".join(lines) + "\n")
+        pathlib.Path(options.write).write_text("\n".join([ABOUT, *lines]) + "\n")
     return missed
 
 
