@@ -82,15 +82,20 @@ def chain_gradient(
     held = [np.ascontiguousarray(s.values, g.dtype) for s, _ in order]
     records = np.array(
         [
-            [v.ctypes.data, *v.shape, cpu.TRANSPOSE * s.transpose + cpu.CONJ * s.conj, w]
+            [
+                v.__array_interface__["data"][0],
+                *v.shape,
+                cpu.TRANSPOSE * s.transpose + cpu.CONJ * s.conj,
+                w,
+            ]
             for v, (s, w) in zip(held, order, strict=True)
         ],
         np.int64,
     )
     turned = g.shape[1] > 1 and g.strides[0] == g.itemsize != g.strides[1]
     gx = np.empty((x.shape[0], g.shape[1]), g.dtype, "F" if turned else "C")
-    sizes = [v.size for v, (_, w) in zip(held, order, strict=True) if w]
-    sums = np.empty(sum(sizes), g.dtype)
+    asked = [s.values for s, w in order if w]
+    sums = np.empty(sum(v.size for v in asked), g.dtype)
     outcome = found.chain_grad(records.ctypes.data, len(held), x, g, gx, sums)
     if outcome == cpu.NO_MEMORY:
         raise MemoryError("no memory for the intermediate results of a gradient")
@@ -98,10 +103,11 @@ def chain_gradient(
         raise ValueError(
             f"gradients of {g.dtype} {g.shape} do not fit x of {x.dtype} {x.shape}: {outcome}"
         )
-    parts = np.split(sums, np.cumsum(sizes)[:-1]) if sizes else []
-    asked = [s for s, w in order if w]
-    pairs = zip(parts, asked, strict=True)
-    return gx, [like(p.reshape(s.values.shape), s.values) for p, s in pairs][::-1]
+    gradients, at = [], 0
+    for v in asked:
+        gradients.append(like(sums[at : at + v.size].reshape(v.shape), v))
+        at += v.size
+    return gx, gradients[::-1]
 
 
 def like(gradient: np.ndarray, values: np.ndarray) -> np.ndarray:

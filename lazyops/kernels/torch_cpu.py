@@ -38,7 +38,11 @@ def is_turned(x: torch.Tensor) -> bool:
 
 def view(t: torch.Tensor) -> np.ndarray:
     """The memory of a tensor as an array (a copy only where torch has yet to conjugate it)."""
-    return t.detach().resolve_conj().resolve_neg().numpy()
+    t = t.detach()
+    try:
+        return t.numpy()
+    except RuntimeError:  # yet to be conjugated or negated
+        return t.resolve_conj().resolve_neg().numpy()
 
 
 def tensor(y: np.ndarray, turned: bool) -> torch.Tensor:
@@ -150,23 +154,21 @@ POOL: dict[tuple, list[Owned]] = {}
 POOL_LOCK = threading.Lock()
 
 
-def owned(stages: Sequence[Stage], tensors: Sequence[torch.Tensor], dtype: str) -> Owned:
+def owned(stages_of: Callable, arrays, forms, scales, dtype: str) -> Owned:
     """Plans for these stages: those that hold these tensors, else free ones, else new ones."""
-    key = (
-        dtype,
-        *(
-            ("index", id(s.index)) if s.index is not None
-            else ("scale", s.scale) if s.scale is not None
-            else (s.values.shape, s.values.dtype, s.transpose, s.conj, s.pattern is None)
-            for s in stages
-        ),
-    )  # fmt: skip
+    tensors = values_of(arrays)
+    about = [
+        (a.shape, a.dtype) if a.dtype != torch.int64 else id(kept_view(a))  # which a plan keeps
+        for a in arrays
+    ]
+    key = dtype, tuple(forms), tuple(scales), *about
     with POOL_LOCK:
         kept = POOL.setdefault(key, [])
         found = next((o for o in kept if o.belongs_to(tensors)), None)
         found = found or next((o for o in kept if o.is_free), None)
         if found is None:
-            found = Owned(stages, dtype)
+            held = [kept_view(a) if a.dtype == torch.int64 else view(a) for a in arrays]
+            found = Owned(stages_of(held, forms, scales), dtype)
             kept.append(found)
             del kept[:-MOST]
         while len(POOL) > MOST:
@@ -174,15 +176,23 @@ def owned(stages: Sequence[Stage], tensors: Sequence[torch.Tensor], dtype: str) 
     return found
 
 
+def values_of(arrays: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Without the index vectors of permutations."""
+    return [a for a in arrays if a.dtype != torch.int64]
+
+
+def are_few(arrays: Sequence[torch.Tensor]) -> bool:
+    """Whether there are too few factors for a plan."""
+    return sum(a.ndim == 4 for a in arrays) < 2
+
+
 def product(stages_of: Callable, x, arrays, forms, scales) -> torch.Tensor:
     """``lazyops::chain`` on the CPU."""
-    stages = stages_of(arrays, forms, scales)
     host = view(x)
-    if factors(stages) < 2:
-        return tensor(by_stages(on_host(stages, view), host), is_turned(x))
-    values = [s.values for s in stages if s.values is not None]
-    stages = on_host(stages, lambda t: kept_view(t) if t.dtype == torch.int64 else view(t))
-    plans = owned(stages, values, host.dtype.name)
+    if are_few(arrays):
+        stages = stages_of([view(a) for a in arrays], forms, scales)
+        return tensor(by_stages(stages, host), is_turned(x))
+    plans, values = owned(stages_of, arrays, forms, scales, host.dtype.name), values_of(arrays)
     with plans.lock:
         plans.hold(values, trusting=not any(t.requires_grad for t in values))
         return tensor(plans.plan(host)(host), is_turned(x))
@@ -199,13 +209,12 @@ def by_stages(stages: Sequence[Stage], x: np.ndarray) -> np.ndarray:
 
 def gradients(stages_of: Callable, g, x, arrays, forms, scales, wanted) -> list[torch.Tensor]:
     """``lazyops::chain_grad`` on the CPU: x by the adjoint run, values from what meets there."""
-    stages = stages_of(arrays, forms, scales)
     if not any(wanted[1:]):
-        return [of_x(stages, g, x)] if wanted[0] else []
-    host = on_host(stages, view)
+        return [of_x(stages_of, g, x, arrays, forms, scales)] if wanted[0] else []
+    host = stages_of([view(a) for a in arrays], forms, scales)
     g_host, x_host = view(g), view(x)
-    dtype = np.result_type(g_host, x_host)
-    dtype = np.result_type(dtype, *(s.values for s in host if s.values is not None))
+    dtypes = {s.values.dtype for s in host if s.values is not None}
+    dtype = np.result_type(g_host, x_host, *dtypes)
     pieces = gradient.pieces_of(host, list(wanted[1:]))
     inputs = [x_host.astype(dtype, copy=False)]  # of the pieces, the one applied first in front
     for piece in reversed(pieces[1:]):
@@ -222,16 +231,13 @@ def gradients(stages_of: Callable, g, x, arrays, forms, scales, wanted) -> list[
     return tensors
 
 
-def of_x(stages: Sequence[Stage], g: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def of_x(stages_of: Callable, g, x, arrays, forms, scales) -> torch.Tensor:
     """The adjoint run."""
-    host = view(g)
-    kind = view(x).dtype
-    if factors(stages) < 2:
-        y = by_stages(adjoint_of(on_host(stages, view)), host)
-        return tensor(_as_kind(y, kind), is_turned(g))
-    values = [s.values for s in stages if s.values is not None]
-    stages = on_host(stages, lambda t: kept_view(t) if t.dtype == torch.int64 else view(t))
-    plans = owned(stages, values, kind.name)
+    host, kind = view(g), view(x).dtype
+    if are_few(arrays):
+        stages = stages_of([view(a) for a in arrays], forms, scales)
+        return tensor(_as_kind(by_stages(adjoint_of(stages), host), kind), is_turned(g))
+    plans, values = owned(stages_of, arrays, forms, scales, kind.name), values_of(arrays)
     with plans.lock:
         plans.hold(values, trusting=True)  # autograd has seen that they did not change
         return tensor(_as_kind(plans.plan(host, adjoint=True)(host), kind), is_turned(g))
