@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import pathlib
-import platform
 import statistics
 import sys
 import time
@@ -26,6 +25,7 @@ import numpy as np
 import pywt
 
 import lazyops as lo
+from lazyops import bench
 
 NAMES = ("haar", "db2", "db4", "db8", "bior4.4")
 N = 1 << 20
@@ -135,15 +135,7 @@ def main() -> int:
     parser.add_argument("--write", type=pathlib.Path, help="a file for the lines too")
     options = parser.parse_args()
     keep_memory()
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    said = [f"{cpu}; NumPy {np.__version__}, PyWavelets {pywt.__version__}"]
+    said = [f"{bench.machine()}; NumPy {np.__version__}, PyWavelets {pywt.__version__}"]
     print(said[0])
     count = 0
     for line, missed in lines():
