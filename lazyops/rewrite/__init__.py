@@ -12,7 +12,10 @@ from . import (
     flips,
     frames,
     fusion,
+    grid,
     moves,
+    parts,
+    spectra,
     stencils,
     structural,
     transforms,
@@ -22,8 +25,8 @@ from .engine import Rule as Rule
 from .engine import Rules as Rules
 
 TABLES = (
-    *(structural, fusion, moves, stencils, blocks),
-    *(transforms, flips, convolution, wavelet, frames),
+    *(structural, parts, fusion, moves, stencils, blocks),
+    *(transforms, flips, spectra, convolution, grid, wavelet, frames),
 )
 DEFAULT_RULES = sum([table.RULES for table in TABLES], Rules())
 

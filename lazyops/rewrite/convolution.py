@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .._array import dtype_name, is_numpy
-from ..operators import Circulant, Convolution, Diagonal, Fourier, LinearOperator, Scalar
+from .._array import array_namespace, to_numpy
+from ..operators import Circulant, Convolution, Extension, LinearOperator, Restriction, Scalar
 from .engine import Rules
 from .fusion import _scaled, one_place
 
@@ -61,61 +61,59 @@ def circulant_plus_circulant(left, right):
 
 @RULES.sum(Convolution, Convolution)
 def convolution_plus_convolution(left, right):
-    """(h1 *) + (h2 *) = (h1 + h2) *, of one length and window"""
-    same = left.kernel.shape == right.kernel.shape and left.start == right.start
-    if not same or left.rows != right.rows or not one_place(left, right):
+    """(h1 *) + (h2 *) = (h1 + h2) *, with zeros around the shorter, where it starts"""
+    if left.rows != right.rows or not one_place(left, right):
         return None
-    return _like(left, left.kernel + right.kernel)
+    start = max(left.start, right.start)
+    before = start - left.start, start - right.start
+    m, k = left.kernel.shape[0], right.kernel.shape[0]
+    size = max(before[0] + m, before[1] + k)
+    if size > m + k:
+        return None  # two short ones far apart are faster by themselves
+    kernels = [_padded(op.kernel, b, size) for op, b in zip((left, right), before, strict=True)]
+    method = left.method if left.method == right.method else "auto"
+    return Convolution(kernels[0] + kernels[1], left.n, start, left.rows, method, copy=False)
 
 
-@RULES.product(Fourier, Diagonal, Fourier)
-def fourier_diagonal_fourier(left, middle, right):
-    """F^-1 D F = C, the circulant matrix with this spectrum, by the factors of both"""
-    if left.inverse == right.inverse or not is_numpy(middle.values):
+def _padded(kernel: Any, before: int, size: int) -> Any:
+    after = size - before - kernel.shape[0]
+    if not before and not after:
+        return kernel
+    xp = array_namespace(kernel)
+    zeros = [xp.zeros(n, dtype=kernel.dtype, device=kernel.device) for n in (before, after)]
+    return xp.concat([zeros[0], kernel, zeros[1]])
+
+
+@RULES.product(Restriction, Convolution)
+def restriction_convolution(left, right):
+    """R (h *) = fewer rows of h *, for rows next to each other that see all of x and h"""
+    first, rows = _run(left), left.shape[0]
+    if first is None:
         return None
-    n = left.n
-    power = -left.divides - right.divides  # of n; F^-1 divides by n once
-    values = middle.values if left.inverse else middle.values[-np.arange(n) % max(n, 1)]
-    return Circulant(_column_of(values) * float(n) ** (1 + power), copy=False) if n else None
-
-
-def _column_of(spectrum: np.ndarray) -> np.ndarray:
-    """The inverse FFT, in at least double precision; real where the spectrum says so exactly."""
-    import scipy.fft
-
-    n, name = len(spectrum), dtype_name(spectrum.dtype)
-    mirrored = spectrum[-np.arange(n) % n].conj()
-    if np.array_equal(spectrum, mirrored):
-        column = scipy.fft.irfft(spectrum[: n // 2 + 1].astype(np.complex128), n)
-        return column.astype("float32") if name in ("float32", "complex64") else column
-    column = scipy.fft.ifft(spectrum.astype(np.complex128))
-    return column.astype("complex64") if name in ("float32", "complex64") else column
-
-
-@RULES.product(Fourier, Circulant)
-def fourier_circulant(left, right):
-    """F C = D F, D the spectrum of C: one FFT in place of three"""
-    spectrum = _spectrum_of(right, left.inverse)
-    return None if spectrum is None else (Diagonal(spectrum, copy=False), left)
-
-
-@RULES.product(Circulant, Fourier)
-def circulant_fourier(left, right):
-    """C F = F D, D the spectrum of C: one FFT in place of three"""
-    spectrum = _spectrum_of(left, not right.inverse)
-    return None if spectrum is None else (right, Diagonal(spectrum, copy=False))
-
-
-def _spectrum_of(op: Circulant, inverse: bool) -> np.ndarray | None:
-    """Of the column, with the sign of the transform that stands on the left of C."""
-    import scipy.fft
-
-    if not is_numpy(op.column):
+    start = right.start + first
+    if start > right.kernel.shape[0] - 1 or start + rows < right.n:
         return None
-    wide = op.column.astype(np.result_type(op.column.dtype, np.float64), copy=False)
-    found = scipy.fft.ifft(wide, norm="forward") if inverse else scipy.fft.fft(wide)
-    single = dtype_name(op.column.dtype) in ("float32", "complex64")
-    return found.astype("complex64") if single else found
+    return Convolution(right.kernel, right.n, start, rows, right.method, copy=False)
+
+
+@RULES.product(Convolution, Extension)
+def convolution_extension(left, right):
+    """(h *) E = h * of what zeros lie around, where each row and each weight still meets it"""
+    first, n = _run(right), right.shape[1]
+    if first is None:
+        return None
+    start, m = left.start - first, left.kernel.shape[0]
+    if n < 1 or not 0 <= start <= m - 1 or not n <= start + left.rows <= n + m - 1:
+        return None
+    return Convolution(left.kernel, n, start, left.rows, left.method, copy=False)
+
+
+def _run(op: Restriction | Extension) -> int | None:
+    """The first of positions next to each other; else None."""
+    index = to_numpy(op.index)
+    if not len(index) or not np.array_equal(index, index[0] + np.arange(len(index))):
+        return None
+    return int(index[0])
 
 
 def _like(op: Convolution, kernel: Any) -> LinearOperator:

@@ -13,7 +13,7 @@ from ..operators import (
     Cosine,
     Diagonal,
     Fourier,
-    LinearOperator,
+    Hartley,
     Modulation,
     Permutation,
 )
@@ -46,22 +46,31 @@ def _turned(F: Fourier) -> Fourier:
     return Fourier(F.n, not F.inverse, SWAPPED[F.norm])
 
 
-def _phases(F: Fourier, s: int) -> list[LinearOperator]:
-    return [Modulation(F.n, -s if F.inverse else s)] if s else []
-
-
 @RULES.product(Fourier, Permutation)
 def fourier_mirror(left, right):
     """F P = W F^-1 up to the factor, with (P x)[i] = x[s - i], W the phases of a shift by s"""
-    s = mirror(right)
-    return None if s is None else (*_phases(left, s), _turned(left))
+    n, s = left.n, mirror(right)
+    if s is None:
+        return None
+    W = [Modulation(n, -s if left.inverse else s)] if s else []
+    return (*W, _turned(left))
 
 
 @RULES.product(Permutation, Fourier)
 def mirror_fourier(left, right):
-    """P F = F^-1 W up to the factor, with (P x)[i] = x[s - i], W the phases of a shift by s"""
-    s = mirror(left)
-    return None if s is None else (_turned(right), *_phases(right, s))
+    """P F = P' F^-1 up to the factor, with (P x)[i] = x[s - i], P' the shift by s"""
+    n, s = right.n, mirror(left)
+    if s is None or (s and _steps(left, 1) is not None):
+        return None  # that of two entries is a shift itself
+    shift = [Permutation((np.arange(n) - s) % n, copy=False)] if s else []
+    return (*shift, _turned(right))
+
+
+@RULES.product(Hartley, Permutation)
+def hartley_mirror(left, right):
+    """H R = R H, with (R x)[i] = x[-i]"""
+    reverses = mirror(right) == 0 and _steps(right, 1) is None
+    return (right, left) if reverses else None
 
 
 def _signs(n: int) -> Diagonal:

@@ -8,6 +8,7 @@ from ..operators import (
     Cumulative,
     Extension,
     Identity,
+    LinearOperator,
     Restriction,
     Scalar,
     Stencil,
@@ -45,28 +46,35 @@ def stencil_plus_stencil(left, right):
 def difference_cumulative(left, right):
     """D C = I and D.T C.T = I for differences with a zero before; without it D C drops x[0]"""
     n = right.n
-    if _is_difference(left, right.transposed):
-        return Identity(n)
-    if not right.transposed and _is_short_difference(left):
-        return Restriction(np.arange(1, n), n)
+    if alpha := _difference(left, right.transposed):
+        return _times(alpha, Identity(n))
+    if not right.transposed and (alpha := _short_difference(left)):
+        return _times(alpha, Restriction(np.arange(1, n), n))
     return None
 
 
 @RULES.product(Cumulative, Stencil)
 def cumulative_difference(left, right):
     """C D = I and C.T D.T = I for differences with a zero before"""
-    if _is_difference(right, left.transposed):
-        return Identity(left.n)
-    if left.transposed and _is_short_difference(right.H):
-        return Extension(np.arange(1, left.n), left.n)
+    if alpha := _difference(right, left.transposed):
+        return _times(alpha, Identity(left.n))
+    if left.transposed and (alpha := _short_difference(right.H)):
+        return _times(alpha, Extension(np.arange(1, left.n), left.n))
     return None
 
 
-def _is_difference(S: Stencil, transposed: bool) -> bool:
-    first, weights = (0, (1.0, -1.0)) if transposed else (-1, (-1.0, 1.0))
-    return S.rows == S.columns and not S.corners and (S.first, S.weights) == (first, weights)
+def _difference(S: Stencil, transposed: bool) -> float:
+    """alpha of ``alpha D`` or its transpose, D with a zero before; 0 for other stencils."""
+    first, sign = (0, 1) if transposed else (-1, -1)
+    fits = S.rows == S.columns and not S.corners and S.first == first and len(S.weights) == 2
+    return sign * S.weights[0] if fits and S.weights[0] == -S.weights[1] else 0
 
 
-def _is_short_difference(S: Stencil) -> bool:
-    short = S.rows == S.columns - 1 and not S.corners
-    return short and (S.first, S.weights) == (0, (-1.0, 1.0))
+def _short_difference(S: Stencil) -> float:
+    """alpha of ``alpha D``, D of one row less than it has columns; 0 for other stencils."""
+    fits = S.rows == S.columns - 1 and not S.corners and S.first == 0 and len(S.weights) == 2
+    return S.weights[1] if fits and S.weights[0] == -S.weights[1] else 0
+
+
+def _times(alpha: float, op: LinearOperator) -> LinearOperator:
+    return op if alpha == 1 else Scalar(op.shape[0], alpha) @ op

@@ -7,7 +7,6 @@ from ..operators import (
     Identity,
     LinearOperator,
     Product,
-    RealPart,
     Scalar,
     Zero,
     compose,
@@ -144,12 +143,6 @@ def _collected(group: list) -> LinearOperator | None:
     if alpha == 0:
         return None
     return operator if type(alpha) in (int, float) and alpha == 1 else alpha * operator
-
-
-@RULES.node(RealPart)
-def real_of_real(op):
-    """real(A) = A for a real A"""
-    return None if op.operator._is_complex else op.operator
 
 
 def _is_weak_real(scalar: Scalar) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..operators import (
@@ -20,9 +22,12 @@ from ..operators import (
     Scalar,
     kron,
 )
+from ..operators.cosine import PARTNER
+from ..operators.roots import roots_of_unity
 from .engine import Rules
 
 RULES = Rules()
+POWERS = {"backward": 0.0, "ortho": 0.5, "forward": 1.0}  # of n, that a norm divides by
 
 
 def _scaled(n: int, power: float, operator: LinearOperator) -> LinearOperator:
@@ -78,6 +83,27 @@ def modulation_modulation(left, right):
     return Modulation(left.n, step) if step else Identity(left.n)
 
 
+@RULES.product(Fourier, Modulation)
+def fourier_modulation(left, right):
+    """F W = P F: a multiple of the frequency moves the spectrum"""
+    n, step = left.n, right.step
+    moved = np.arange(n) - step if left.inverse else np.arange(n) + step
+    return (Permutation(moved % n, copy=False), left) if step else left
+
+
+@RULES.product(Permutation, Modulation)
+def permutation_modulation(left, right):
+    """P W^a = alpha W^(a b) P for (P x)[i] = x[b i + s], alpha a root of unity"""
+    found = _affine(left)
+    if found is None:
+        return None
+    (b, s), n, a = found, left.shape[0], right.step
+    if a * s % n:
+        alpha = complex(roots_of_unity(np.array(a * s % n), n))
+        return Scalar(n, alpha), Modulation(n, a * b), left
+    return Modulation(n, a * b), left
+
+
 @RULES.product(Restriction, Fourier)
 def half_fourier(left, right):
     """the rows 0 .. n/2 of F are the transform of real signals: half the work for a real x"""
@@ -97,15 +123,13 @@ def real_fourier_pairs(left, right):
     if left.inverse == left.transposed:
         return None  # from pairs to pairs: the imaginary parts of the ends are lost
     inverse, forward = (right, left) if left.transposed else (left, right)
-    powers = {"backward": 0.0, "ortho": 0.5, "forward": 1.0}
-    return _scaled(left.n, powers[inverse.norm] - powers[forward.norm], Identity(left.n))
+    return _scaled(left.n, POWERS[inverse.norm] - POWERS[forward.norm], Identity(left.n))
 
 
 @RULES.product(Hartley, Hartley)
 def hartley_hartley(left, right):
     """H H = n I, by the factors of both"""
-    powers = {"backward": 0.0, "ortho": 0.5, "forward": 1.0}
-    return _scaled(left.n, 1.0 - powers[left.norm] - powers[right.norm], Identity(left.n))
+    return _scaled(left.n, 1.0 - POWERS[left.norm] - POWERS[right.norm], Identity(left.n))
 
 
 @RULES.node(Kron)
@@ -124,21 +148,23 @@ def kron_of_hadamards(op):
 @RULES.product(Hadamard, Hadamard)
 def hadamard_hadamard(left, right):
     """H H = n I, by the factors of both"""
-    powers = {"backward": 0.0, "ortho": 0.5, "forward": 1.0}
-    return _scaled(left.n, 1.0 - powers[left.norm] - powers[right.norm], Identity(left.n))
+    return _scaled(left.n, 1.0 - POWERS[left.norm] - POWERS[right.norm], Identity(left.n))
 
 
 @RULES.product(Cosine, Cosine)
 def cosine_cosine(left, right):
-    """C^-1 C = I: types II and III, I and I, IV and IV undo each other, by the factors of both"""
-    partners = {1: 1, 2: 3, 3: 2, 4: 4}
-    if left.sine != right.sine or left.transposed or right.transposed:
+    """C^-1 C = I: types II and III, I and I, IV and IV undo each other, by the factors of both
+
+    With K the cosines alone, ``K' diag(w) K = period/4 diag(u)``, where w is 1/2 at the edges of
+    the rows of K, and u is 2 at those of its columns.
+    """
+    types = [PARTNER[C.type] if C.transposed else C.type for C in (left, right)]
+    if left.sine != right.sine or types[0] != PARTNER[types[1]]:
         return None
-    if left.type != partners[right.type]:
-        return None
-    if (left.norm == "ortho") != (right.norm == "ortho"):
-        return None  # their edges do not meet
-    period = 2 * (left.n + (0 if left.type > 1 else 1 if left.sine else -1))
-    powers = {"backward": 0.0, "ortho": 0.5, "forward": 1.0}
-    power = 1.0 - powers[left.norm] - powers[right.norm]
-    return Identity(left.n) if power == 0 else Scalar(left.n, float(period) ** power)
+    (_, before_left, after_left), (edges, before, after) = left.edge_weights, right.edge_weights
+    inner = before_left * after * (2.0 if types[1] in (1, 2) else 1.0)
+    outer = after_left * before * (2.0 if types[1] in (1, 3) else 1.0)
+    if edges and not (math.isclose(inner, 1.0) and math.isclose(outer, 1.0)):
+        return None  # their weights do not meet there
+    power = 1.0 - POWERS[left.norm] - POWERS[right.norm]
+    return Identity(left.n) if power == 0 else Scalar(left.n, float(left.period) ** power)
