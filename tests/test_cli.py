@@ -639,7 +639,18 @@ def fake(folder, name):
     return folder
 
 
+def is_editable():
+    """Whether a finder of pip's, which comes before PYTHONPATH, leads to the sources."""
+    for found in importlib.metadata.distributions(name="lazyops"):
+        origin = json.loads(found.read_text("direct_url.json") or "{}")
+        if origin.get("dir_info", {}).get("editable"):
+            return True
+    return False
+
+
 def test_from_a_clone_the_installed_package_runs(tmp_path):
+    if is_editable():
+        pytest.skip("lazyops is installed with -e: its finder comes before any folder")
     clone, site = fake(tmp_path / "clone", "clone"), fake(tmp_path / "site", "installed")
     run = ["-m", "lazyops", "info", "a b"]
     done = python(*run, cwd=clone, path=[site])
