@@ -33,12 +33,14 @@ def filtered(x: Array, kernel: Array, length: int, cache: dict[Any, Any], axis: 
     is_complex = has_complex_values(kernel) or has_complex_values(x)
     H = _spectrum(kernel, length, is_complex, x.ndim - axis - 1, cache)
     n = None if x.shape[axis] == length else length  # SciPy compares and pads for 0.5 us
-    if not is_complex and is_numpy(x):  # SciPy takes names of arguments 0.5 us later than places
+    if is_numpy(x):  # SciPy takes names of arguments 0.5 us later than places
+        if is_complex:
+            return fft.ifft(_times(fft.fft(x, n, axis), H), None, axis)
         return fft.irfft(_times(fft.rfft(x, n, axis), H), length, axis)
-    if not is_complex:
-        return fft.irfft(_times(fft.rfft(x, n=n, axis=axis), H), n=length, axis=axis)
-    x = x if is_numpy(x) else cast(x, dtype_name(H.dtype))
-    return fft.ifft(_times(fft.fft(x, n=n, axis=axis), H), axis=axis)
+    if is_complex:
+        x = cast(x, dtype_name(H.dtype))
+        return fft.ifft(_times(fft.fft(x, n=n, axis=axis), H), axis=axis)
+    return fft.irfft(_times(fft.rfft(x, n=n, axis=axis), H), n=length, axis=axis)
 
 
 def _times(X: Array, H: Array) -> Array:
