@@ -18,6 +18,7 @@ VECTOR = 16  # bytes of the widest access
 MOST_GRID = (1 << 31) - 1
 SHARED = 227 * 1024  # bytes of shared memory that blocks of one processor have
 REGISTERS = 1 << 16  # of one processor
+HELD = 64  # registers of a thread of factor_small for its inputs
 
 FACTOR = np.dtype(
     [("values", "u8"), ("table", "u8"), ("scale", "f4"), ("conjugated", "i4")], align=True
@@ -156,11 +157,11 @@ def one_factor(held: Held, layout: Layout, dtype: str, perm: Any = None) -> Laun
     common = {"ALONG_COLUMNS": int(layout.along_columns), "PERMUTED": int(perm is not None)}
     if max(b, c) <= 16:
         kernel = "factor_small"
-        n = layout.width(dtype, FEW) if layout.along_columns else 4
-        wide = layout.along_columns and n > 1
+        n = layout.width(dtype, FEW) if layout.along_columns else 1
+        wide = n > 1
         if not wide:
             n = min(4, 1 << (columns - 1).bit_length())
-        threads = 256
+        n, threads = min(n, _held_at_once(c, dtype)), 256
         constants = {"B": b, "C": c, "N": n, "WIDE": int(wide), "THREADS": threads}
         grid = -(-a * d * -(-columns // n) // threads)
     elif columns <= FEW:
@@ -177,6 +178,12 @@ def one_factor(held: Held, layout: Layout, dtype: str, perm: Any = None) -> Laun
     shape = np.array((a, b, c, d, columns, *layout.strides(a * c * d, a * b * d)), SHAPE)
     arguments = (factor_record(held), shape, held.strides(), pointer_to(perm))
     return Launch(variant, checked_grid(grid, held.pattern), threads, arguments)
+
+
+def _held_at_once(c: int, dtype: str) -> int:
+    """Columns of c inputs that a thread of factor_small has: more would not fit the registers."""
+    words = ITEMSIZE[SUMS[dtype]] // 4
+    return 1 << max(1, HELD // (c * words)).bit_length() - 1
 
 
 def _tile(p: Pattern, layout: Layout, dtype: str) -> tuple[dict[str, int], int]:

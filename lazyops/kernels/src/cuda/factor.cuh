@@ -10,8 +10,8 @@ struct Shape {
 
 #if defined(KERNEL_SMALL)
 // Small b and c, known here: a thread has one block (i, k) and N columns in registers.
-// ALONG columns: N columns side by side, one access where WIDE. ALONG rows: lanes are blocks, and
-// N columns share the values that a thread loads.
+// ALONG columns: N columns side by side, one access, where WIDE, and else as far apart as lets
+// lanes have neighbours. ALONG rows: lanes are blocks, and N columns share the values of a thread.
 extern "C" __global__ void __launch_bounds__(THREADS)
 factor_small(const X* __restrict__ x, Y* __restrict__ y, const Factor<V> f, const Shape is,
              const Strides by, const int* __restrict__ perm) {
@@ -19,7 +19,7 @@ factor_small(const X* __restrict__ x, Y* __restrict__ y, const Factor<V> f, cons
   const u32 groups = (is.columns + N - 1) / N;
   u32 i, k, first;
   if (ALONG_COLUMNS) {
-    first = u32(t % groups) * N; t /= groups;
+    first = u32(t % groups) * (WIDE ? N : 1); t /= groups;
     k = u32(t % is.d); t /= is.d;
     if (t >= is.a) return;
     i = u32(t);
@@ -29,6 +29,7 @@ factor_small(const X* __restrict__ x, Y* __restrict__ y, const Factor<V> f, cons
     if (t >= groups) return;
     first = u32(t) * N;
   }
+  const u32 apart = ALONG_COLUMNS && !WIDE ? groups : 1;
   A in[C][N];
 #pragma unroll
   for (int s = 0; s < C; ++s) {
@@ -42,7 +43,7 @@ factor_small(const X* __restrict__ x, Y* __restrict__ y, const Factor<V> f, cons
     } else {
 #pragma unroll
       for (int n = 0; n < N; ++n)
-        if (first + n < is.columns) in[s][n] = up(from[n * is.x_column]); else clear(in[s][n]);
+        if (first + n * apart < is.columns) in[s][n] = up(from[n * apart * is.x_column]); else clear(in[s][n]);
     }
   }
   const i64 block = i * by.i + k * by.k;
@@ -65,7 +66,8 @@ factor_small(const X* __restrict__ x, Y* __restrict__ y, const Factor<V> f, cons
       at<pack<Y, N>>((void*)to) = p;
     } else {
 #pragma unroll
-      for (int n = 0; n < N; ++n) if (first + n < is.columns) down(to[n * is.y_column], sum[n]);
+      for (int n = 0; n < N; ++n)
+        if (first + n * apart < is.columns) down(to[n * apart * is.y_column], sum[n]);
     }
   }
 }
