@@ -80,6 +80,13 @@ FACTORS = [  # pattern, columns, dtype, columns side by side, adjoint, permuted
     ((2, 40, 24, 3), 1, "float32", True, False, False),
     ((2, 24, 40, 3), 5, "float64", False, False, True),
     ((1, 1, 1, 37), 3, "float32", True, False, True),
+    ((3, 40, 50, 1), 4, "float32", True, False, False),
+    ((2, 36, 20, 1), 37, "float32", False, False, False),
+    ((2, 36, 20, 5), 64, "complex128", True, False, False),
+    ((1, 20, 40, 20), 12, "bfloat16", False, True, False),
+    ((3, 40, 50, 1), 4, "complex128", False, False, True),
+    ((1, 70, 33, 1), 1, "bfloat16", True, False, False),
+    ((2, 40, 50, 1), 3, "complex64", True, True, False),
 ]
 
 

@@ -76,8 +76,8 @@ def barrier_of(line, spaces):
     return f"{line}{spaces}\\\n"
 
 
-END_OF_TILE = "    }\n    __syncthreads();\n  }\n#pragma unroll\n  for (int p = 0; p < OWN_B"
-FEW_IN_PARTS = "part[split][lane] = sum[n];\n    __syncthreads();"
+END_OF_TILE = "    }\n    __syncthreads();\n  }\n  constexpr int WIDE_B"
+FEW_IN_PARTS = "split, lane, n))) = p;\n  }\n  __syncthreads();"
 
 MUTANTS = [
     factor(1, "a guard is missing", "if (t >= is.a) return;"),
@@ -99,17 +99,21 @@ MUTANTS = [
     factor(8, "a barrier is missing", END_OF_TILE,
            END_OF_TILE.replace("    __syncthreads();\n", "")),
     factor(8, "a guard is missing", "s0 + s < is.c && n0 + n", "n0 + n"),
-    factor(10, "a guard is missing", " && n < is.columns && k < is.d)", " && n < is.columns)"),
+    factor(10, "a guard is missing", " || k >= is.d) continue", ") continue"),
     factor(8, "sums are twisted", "multiply_add(sum[p][q], v[p]", "multiply_add(sum[q][p], v[p]"),
-    factor(10, "a thread has rows of another", "PER_K / (TILE_N / OWN_N) * OWN_B",
-           "PER_K / (TILE_B / OWN_B) * OWN_B"),
+    factor(10, "a thread has rows of another", "me / LANES_N : me % LANES_B",
+           "me / LANES_N : me % LANES_N"),
+    factor(11, "a piece lies elsewhere", "(q / PIECE * lanes + lane)", "(q / PIECE + lane)"),
+    factor(17, "a piece is of columns", "WIDE_B > 1 ? sum[p + h][q]", "WIDE_B > 1 ? sum[q][p + h]"),
     factor(8, "a term is left out", "s0 += DEPTH)", "s0 += DEPTH + 1)"),
-    factor(13, "a barrier is missing", FEW_IN_PARTS, FEW_IN_PARTS.split("\n")[0]),
-    factor(14, "a barrier is missing", "    }\n    __syncthreads();\n  }\n}\n#endif",
-           "    }\n  }\n}\n#endif"),
+    factor(13, "a barrier is missing", FEW_IN_PARTS, FEW_IN_PARTS.rpartition("\n")[0]),
+    factor(16, "a barrier is missing", FEW_IN_PARTS, FEW_IN_PARTS.rpartition("\n")[0]),
     factor(13, "a term is counted twice", "s += SPLIT)", "s += SPLIT - 1)"),
-    factor(13, "all threads write", "if (split == 0 && row < rows)", "if (row < rows)"),
+    factor(16, "a term is counted twice", "s += SPLIT)", "s += SPLIT - 1)"),
+    factor(13, "threads write past the rows", " || first + to >= rows"),
+    factor(14, "threads write past the columns", "if (n >= is.columns || ", "if ("),
     factor(13, "a part is left out", "q < SPLIT; ++q) add", "q < SPLIT - 1; ++q) add"),
+    factor(16, "parts lie in one place", "split * PITCH", "split * (PITCH - N * LANES)"),
     run(0, "a barrier is missing", barrier_of("  __syncthreads();", " " * 50), "  \\\n"),
     run(6, "a barrier is missing", "  __syncthreads();\n  store<LAST_ROWS>", "  store<LAST_ROWS>"),
     run(5, "a stride is that of rows", "by_s = TRANSPOSED ? B * step",

@@ -123,16 +123,16 @@ def chain() -> Part:
 
 def few() -> Part:
     """Values beyond 2^31 numbers: b c of a lone block."""
-    b, c, lanes = (1 << 20), (1 << 11) + 8, 64
+    b, c = (1 << 20), (1 << 11) + 8
     values, x = sparse((1, b, c, 1)), draw((c, 1), "float32")
-    values[0, -lanes:, :, 0] = draw((lanes, c), "float32", 1)
-    y = np.zeros((b, 1), np.float32)
     held = Held(values, "float32", Pattern(1, b, c, 1))
     launch = launches.one_factor(held, Layout(1, True, 4), "float32")
-    tail = np.array(values[:, -lanes:])
-    want, most = product([tail], x)
-    return Part(launch, [x], [y], [], (launch.grid - 1, launch.grid), lambda: y[-lanes:],
-                want, most, c + 2, [values])  # fmt: skip
+    lanes = launch.threads // launch.variant.known("SPLIT")  # the rows of the last block
+    values[0, -lanes:, :, 0] = draw((lanes, c), "float32", 1)
+    y = np.zeros((b, 1), np.float32)
+    want, most = product([np.array(values[:, -lanes:])], x)
+    blocks = launch.grid - 1, launch.grid
+    return Part(launch, [x], [y], [], blocks, lambda: y[-lanes:], want, most, c + 2, [values])
 
 
 def stacked(kernel: str) -> Part:
@@ -174,8 +174,7 @@ def stacked(kernel: str) -> Part:
 def mutants() -> Iterator[Wide]:
     x_small = "x + row * is.x_row + first"
     yield Wide("factor_small", small, x_small, "x + int(row * is.x_row) + first")
-    y_tile = "y[((i64(i) * is.b + r) * is.d + k) * is.y_row + i64(n) * is.y_column]"
-    yield Wide("factor_tile", tile, y_tile, f"y[int({y_tile[2:-1]})]")
+    yield Wide("factor_tile", tile, "const i64 to = ((i64(i)", "const int to = ((i64(i)")
     yield Wide("factor_few", few, "block + s * by.s);", "int(block + s * by.s));")
     at = "x + row * by_row + i64(n0 + n) * by_column"
     yield Wide("chain", chain, at, "x + int(row * by_row + i64(n0 + n) * by_column)")

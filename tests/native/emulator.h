@@ -14,7 +14,7 @@
 #define __restrict__
 #define __launch_bounds__(...)
 #define __shared__ SHARED_SECTION static
-#define __align__(n) alignas(n)
+#define __align__(n) __attribute__((aligned(n)))
 #define DEVICE static inline
 #define DEVICE_MEMBER inline
 #define SHARED_BYTES(name) unsigned char* name = emulator::shared_bytes

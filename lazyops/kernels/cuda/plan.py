@@ -209,6 +209,8 @@ def _steps(
         elif choice.how == "matmul":
             work = Multiplication(packed(held[0]).array)
         else:
+            if not frozen and launches.reads_apart(held[0], layout):
+                held = [packed(held[0])]
             work = launches.one_factor(held[0], layout, dtype, index)
         yield _step(work, held, (held, index, scatter), choice, layout, dtype)
         if after is not None and choice.how != "run":
