@@ -34,6 +34,7 @@ from lazyops.kernels.cuda import launches
 from lazyops.kernels.cuda.cost import H200, plan_runs
 from lazyops.kernels.cuda.launches import Held, Layout
 from lazyops.kernels.cuda.plan import obstacle
+from lazyops.kernels.cuda.segments import on_device
 from lazyops.kernels.cuda.text import FILES
 from lazyops.kernels.cuda.tiles import MASKS
 from lazyops.pattern import Chain, Pattern
@@ -167,6 +168,32 @@ def test_what_devices_do_not_take():
     assert "no factor" in obstacle([lo.Permutation([1, 0])._stage()], "float32")
     with pytest.raises(ValueError, match="blocks, a device takes 2147483647: multiply fewer"):
         launches.checked_grid(1 << 40, "a factor")
+    held = Held(np.ones((1, 2, 2, 1), "float32"), "float32", Pattern(1, 2, 2, 1))
+    with pytest.raises(ValueError, match="4294967296 columns: a kernel takes 4294967040, multiply"):
+        launches.one_factor(held, Layout(1 << 32, True, 16), "float32")
+    index = np.broadcast_to(np.int64(0), 1 << 31)
+    with pytest.raises(ValueError, match=r"a permutation of 2147483648 rows.*LAZYOPS_KERNEL"):
+        on_device(Emulator(), index)
+
+
+def test_constants_go_to_a_device_once():
+    """Tables and permutations: a product that reads values where they are copies nothing there."""
+
+    class Counts(Emulator):
+        copied = 0
+
+        def array(self, values):
+            self.copied += 1
+            return super().array(values)
+
+    A = lo.Permutation(np.arange(32)[::-1]) @ lo.butterfly.hadamard(32)
+    A = lo.butterfly.quantize(A, lo.FloatFormat(8, 3), method="nearest").operator
+    machine, x = Counts(orders=(0,)), draw((32, 8), "float32")
+    plan_of(A, x, machine, frozen=True)
+    assert machine.copied > 0
+    before = machine.copied
+    plan_of(A, x, machine, frozen=True)
+    assert machine.copied == before
 
 
 def test_without_cupy_it_says_so():

@@ -18,6 +18,7 @@ FEW = 8  # columns up to which values are what costs
 VECTOR = 16  # bytes of the widest access
 SECTOR = 32  # bytes that memory reads at once
 MOST_GRID = (1 << 31) - 1
+MOST_COLUMNS = (1 << 32) - 256  # with the last block of them
 SHARED = 227 * 1024  # bytes of shared memory that blocks of one processor have
 REGISTERS = 1 << 16  # of one processor
 HELD = 64  # registers of a thread of factor_small for its inputs
@@ -132,6 +133,10 @@ class Layout(NamedTuple):
     aligned: int  # bytes that every row and the first number are aligned to
 
     def strides(self, rows_in: int, rows_out: int) -> tuple[int, int, int, int]:
+        if self.columns > MOST_COLUMNS:
+            raise ValueError(
+                f"{self.columns} columns: a kernel takes {MOST_COLUMNS}, multiply fewer at a time"
+            )
         if self.along_columns:
             return self.columns, 1, self.columns, 1
         return 1, rows_in, 1, rows_out
