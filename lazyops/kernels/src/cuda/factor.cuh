@@ -47,7 +47,8 @@ factor_small(const X* __restrict__ x, Y* __restrict__ y, const Factor<V> f, cons
     }
   }
   const i64 block = i * by.i + k * by.k;
-#pragma unroll
+  // Not all rows at once where there are many: that takes seconds to compile.
+#pragma unroll (B > 8 ? 4 : B)
   for (int r = 0; r < B; ++r) {
     A sum[N];
 #pragma unroll
