@@ -46,8 +46,17 @@ def cubin(text: str, arch: str = "sm_90") -> bytes:
 FRAME_SIZE, REGISTERS = 0x11, 0x2F  # attributes of .nv.info: EIATTR_FRAME_SIZE, EIATTR_REGCOUNT
 
 
-def resources(code: bytes) -> tuple[int, int]:
-    """(registers, bytes of stack frame) of the one kernel in a cubin.
+def version() -> str:
+    """Of the compiler."""
+    found = library()
+    assert found is not None
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    found.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
+    return f"NVRTC {major.value}.{minor.value}"
+
+
+def resources(code: bytes) -> tuple[int, int, int]:
+    """(registers, bytes of stack frame, bytes of declared shared memory) of a cubin's one kernel.
 
     Spilled registers lie in the stack frame, and the kernels have nothing else there.
     """
@@ -57,9 +66,11 @@ def resources(code: bytes) -> tuple[int, int]:
         struct.unpack_from("<IIQQQQIIQQ", code, sections_at + k * size) for k in range(count)
     ]
     names_at = sections[names_in][4]
-    found = {}
+    found, shared = {}, 0
     for name, _, _, _, at, length, *_ in sections:
         end = code.index(b"\0", names_at + name)
+        if code[names_at + name : end].startswith(b".nv.shared."):
+            shared = max(shared, length)
         if code[names_at + name : end] != b".nv.info":
             continue
         here = at
@@ -72,4 +83,4 @@ def resources(code: bytes) -> tuple[int, int]:
                         found.get(attribute, 0), struct.unpack_from("<II", code, here)[1]
                     )
                 here += value
-    return found[REGISTERS], found[FRAME_SIZE]
+    return found[REGISTERS], found[FRAME_SIZE], shared

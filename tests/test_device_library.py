@@ -253,6 +253,18 @@ def test_no_memory_on_a_device(cupy, monkeypatch):
         module.machine(0, "torch").empty((1024, 524288), "float32", True)
 
 
+def test_a_plan_in_a_capture_names_the_way_out(cupy, monkeypatch):
+    def refuse(self):
+        raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: operation not permitted")
+
+    monkeypatch.setattr(Stream, "synchronize", refuse)
+    said = (
+        r"cuda:0 captures a graph, and a plan for new sizes waits or copies: .*before the capture"
+    )
+    with pytest.raises(RuntimeError, match=said):
+        module.machine(0, "cupy").settle()
+
+
 def test_errors_that_are_not_the_devices_pass():
     assert errors.explained(KeyError("x"), 0, "a kernel") is None
     assert errors.explained(ValueError("shapes do not meet"), 0, "a kernel") is None

@@ -1,10 +1,10 @@
 // What types.cuh takes from a device: aligned accesses and conversions.
 template <class P> DEVICE const P& at(const void* p) {
-  emulator::access(p, sizeof(P), alignof(P));
+  emulator::access(p, sizeof(P), alignof(P), false);
   return *static_cast<const P*>(p);
 }
 template <class P> DEVICE P& at(void* p) {
-  emulator::access(p, sizeof(P), alignof(P));
+  emulator::access(p, sizeof(P), alignof(P), true);
   return *static_cast<P*>(p);
 }
 DEVICE float as_float(u32 bits) {

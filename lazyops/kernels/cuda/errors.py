@@ -9,6 +9,7 @@ from .text import ITEMSIZE
 
 NO_MEMORY = ("OutOfMemoryError",)  # of CuPy and of torch
 NO_MEMORY_SAID = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUDA out of memory")
+CAPTURE_SAID = ("StreamCapture", "stream is capturing")
 DRIVER = ("CUDARuntimeError", "CUDADriverError", "AcceleratorError")
 COMPILER = ("CompileException", "NVRTCError")
 
@@ -22,6 +23,12 @@ def explained(error: Exception, number: int, what: str) -> Exception | None:
             f"cuda:{number} has no room for {what}: multiply fewer columns at a time, or give back "
             "what libraries keep (torch.cuda.empty_cache(), "
             f"cupy.get_default_memory_pool().free_all_blocks()): {said}"
+        )
+    if any(s in said for s in CAPTURE_SAID):
+        return RuntimeError(
+            f"cuda:{number} captures a graph, and {what} waits or copies: plans and kernels are "
+            "made by the first product of a size, so multiply once by such arrays before the "
+            f"capture, and capture on a stream of its own: {said}"
         )
     if kinds.intersection(COMPILER) or "libnvrtc" in said:
         return RuntimeError(

@@ -13,11 +13,15 @@ from ..codes import INTEGER, SMALL, TABLE, Codes
 from .text import ITEMSIZE, SUMS, TYPES, InnerStage, Variant
 from .tiles import MASKS, Geometry, geometry, swizzle
 
+MOST_SMALL = 16  # b and c up to which a thread has a block
 FEW = 8  # columns up to which values are what costs
 VECTOR = 16  # bytes of the widest access
+SECTOR = 32  # bytes that memory reads at once
 MOST_GRID = (1 << 31) - 1
+MOST_COLUMNS = (1 << 32) - 256  # with the last block of them
 SHARED = 227 * 1024  # bytes of shared memory that blocks of one processor have
 REGISTERS = 1 << 16  # of one processor
+HELD = 64  # registers of a thread of factor_small for its inputs
 
 FACTOR = np.dtype(
     [("values", "u8"), ("table", "u8"), ("scale", "f4"), ("conjugated", "i4")], align=True
@@ -79,6 +83,20 @@ class Held:
         first = 1 << (form.bits - 1 - form.exponent_bits)
         return float(np.float32(form.table[first]) * np.float32(2.0**63))
 
+    @property
+    def terms_together(self) -> int:
+        """How many terms of a row of the result lie in one sector, where rows are further apart.
+
+        0 where rows are neighbours, as with d > 1 or a transposed array.
+        """
+        by = self.strides()
+        if by["s"] != 1:
+            return 0
+        bits = 8 * ITEMSIZE[self.dtype]
+        if self.codes is not None:
+            bits = self.codes.format.bits * (1 + self.codes.pair)
+        return max(4, min(32, 1 << (8 * SECTOR // bits).bit_length() - 1))
+
     def strides(self) -> np.ndarray:
         a, b, c, d = self.pattern
         stored = (a, c, b, d) if self.transposed else (a, b, c, d)
@@ -115,6 +133,10 @@ class Layout(NamedTuple):
     aligned: int  # bytes that every row and the first number are aligned to
 
     def strides(self, rows_in: int, rows_out: int) -> tuple[int, int, int, int]:
+        if self.columns > MOST_COLUMNS:
+            raise ValueError(
+                f"{self.columns} columns: a kernel takes {MOST_COLUMNS}, multiply fewer at a time"
+            )
         if self.along_columns:
             return self.columns, 1, self.columns, 1
         return 1, rows_in, 1, rows_out
@@ -154,19 +176,27 @@ def one_factor(held: Held, layout: Layout, dtype: str, perm: Any = None) -> Laun
     a, b, c, d = held.pattern
     columns = layout.columns
     common = {"ALONG_COLUMNS": int(layout.along_columns), "PERMUTED": int(perm is not None)}
-    if max(b, c) <= 16:
+    if max(b, c) <= MOST_SMALL:
         kernel = "factor_small"
-        n = layout.width(dtype, FEW) if layout.along_columns else 4
-        wide = layout.along_columns and n > 1
+        n = layout.width(dtype, FEW) if layout.along_columns else 1
+        wide = n > 1
         if not wide:
             n = min(4, 1 << (columns - 1).bit_length())
-        threads = 256
+        n, threads = min(n, _held_at_once(c, dtype)), 256
         constants = {"B": b, "C": c, "N": n, "WIDE": int(wide), "THREADS": threads}
         grid = -(-a * d * -(-columns // n) // threads)
     elif columns <= FEW:
-        kernel, threads, split = "factor_few", 256, 4
+        kernel, threads = "factor_few", 256
         n = 1 << (columns - 1).bit_length()
-        constants = {"N": n, "SPLIT": split, "THREADS": threads}
+        split = held.terms_together
+        constants = {
+            "N": n,
+            "SPLIT": split or 4,
+            "SUMS_ARE_SIDE_BY_SIDE": int(split > 0),
+            "WIDE": int(layout.along_columns and layout.width(dtype, n) == columns),
+            "THREADS": threads,
+        }
+        split = split or 4
         grid = a * -(-b * d // (threads // split))
     else:
         kernel = "factor_tile"
@@ -179,22 +209,39 @@ def one_factor(held: Held, layout: Layout, dtype: str, perm: Any = None) -> Laun
     return Launch(variant, checked_grid(grid, held.pattern), threads, arguments)
 
 
+def reads_apart(held: Held, layout: Layout) -> bool:
+    """Whether lanes of the kernel of a factor would read values that are no neighbours.
+
+    They run over the terms of a sum; or over k, where rows of x and y lie side by side.
+    """
+    _, b, c, d = held.pattern
+    tiled = max(b, c) > MOST_SMALL and layout.columns > FEW
+    return tiled and layout.along_columns and d > 1
+
+
+def _held_at_once(c: int, dtype: str) -> int:
+    """Columns of c inputs that a thread of factor_small has: more would not fit the registers."""
+    words = ITEMSIZE[SUMS[dtype]] // 4
+    return 1 << max(1, HELD // (c * words)).bit_length() - 1
+
+
 def _tile(p: Pattern, layout: Layout, dtype: str) -> tuple[dict[str, int], int]:
     """Sizes of factor_tile: blocks of the result, less of them where numbers are wide."""
-    wide = ITEMSIZE[SUMS[dtype]] >= 8
-    ks = 8 if not layout.along_columns and p.d > 1 else 1
+    item, along = ITEMSIZE[SUMS[dtype]], layout.along_columns
+    ks = max(8, SECTOR // ITEMSIZE[dtype]) if not along and p.d > 1 else 1
     rows, columns = (32, 16) if ks > 1 else (64, 64)
-    if wide:
+    if item >= 8:
         rows, columns = rows // 2, columns if ks > 1 else columns // 2
-    depth = 8 if wide or ks > 1 else 16
-    own = 2 if ITEMSIZE[SUMS[dtype]] == 16 else 4  # more of them would not fit the registers
+    own = 2 if item == 16 else 4  # more of them would not fit the registers
+    piece = min(own, VECTOR // item)
+    wide = layout.width(dtype, piece) == piece if along else p.d == 1 and p.b % piece == 0
     sizes = {
         "TILE_B": rows,
         "TILE_N": columns,
-        "DEPTH": depth,
-        "OWN_B": own,
-        "OWN_N": own,
+        "DEPTH": 8 if item >= 8 or ks > 1 else 16,
+        "OWN": own,
         "KS": ks,
+        "WIDE": int(wide),
     }
     return sizes, ks * (rows // own) * (columns // own)
 

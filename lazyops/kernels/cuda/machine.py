@@ -112,8 +112,13 @@ class CudaMachine:
         """Wait for what the caller's stream has to do: a plan may next be used on another one."""
         import cupy
 
-        with cupy.cuda.Device(self.number), self._stream():
-            cupy.cuda.get_current_stream().synchronize()
+        try:
+            with cupy.cuda.Device(self.number), self._stream():
+                cupy.cuda.get_current_stream().synchronize()
+        except Exception as error:
+            if (known := explained(error, self.number, "a plan for new sizes")) is None:
+                raise
+            raise known from error
 
     def launch(
         self, launch: Launch, inputs: Sequence, outputs: Sequence, hidden: Sequence = ()

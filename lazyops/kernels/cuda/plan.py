@@ -20,7 +20,7 @@ from . import launches
 from .cost import FREE, Bias, Case, Choice, Device, by_dense, plan_runs
 from .launches import Held, Launch, Layout
 from .products import Multiplication, dense_is_faster, dense_of
-from .segments import Segment, merged, on_device, packed, segments
+from .segments import Segment, merged, on_device, packed, resident, segments
 from .text import ITEMSIZE, SUMS, TYPES
 
 
@@ -209,6 +209,8 @@ def _steps(
         elif choice.how == "matmul":
             work = Multiplication(packed(held[0]).array)
         else:
+            if not frozen and launches.reads_apart(held[0], layout):
+                held = [packed(held[0])]
             work = launches.one_factor(held[0], layout, dtype, index)
         yield _step(work, held, (held, index, scatter), choice, layout, dtype)
         if after is not None and choice.how != "run":
@@ -244,7 +246,7 @@ def _gather(index: np.ndarray, layout, dtype, machine) -> Step:
     n = len(index)
     name = SUMS[dtype]
     real = real_dtype(name) if is_complex_name(name) else name
-    held = Held(machine.array(np.ones((1, 1, 1, n), real)), real, Pattern(1, 1, 1, n))
+    held = Held(resident(machine, np.ones((1, 1, 1, n), real)), real, Pattern(1, 1, 1, n))
     perm = on_device(machine, index)
     launch = launches.one_factor(held, layout, dtype, perm)
     return Step(launch, n, 2 * n * layout.columns * ITEMSIZE[dtype], (held, perm), None)

@@ -16,6 +16,8 @@ from ..stage import Stage, with_scales_apart
 from .launches import Held, kind_of
 from .text import TYPES
 
+MOST_ROWS = (1 << 31) - 1  # of a permutation
+
 
 class Segment(NamedTuple):
     """Factors between two permutations, in the order in which they are applied."""
@@ -59,12 +61,22 @@ def segments(
 
 def on_device(machine: Any, index: np.ndarray) -> Any:
     """A permutation as kernels read it; the same one goes to a device once."""
-    return _on_device(machine, np.ascontiguousarray(index, np.int32).tobytes())
+    if len(index) > MOST_ROWS:
+        raise ValueError(
+            f"a permutation of {len(index)} rows: kernels of a device read 32-bit indices, at most "
+            f"{MOST_ROWS}; set LAZYOPS_KERNEL=reference to multiply without kernels"
+        )
+    return resident(machine, np.ascontiguousarray(index, np.int32))
+
+
+def resident(machine: Any, array: np.ndarray) -> Any:
+    """A constant on a device: no product copies it there again, not even in place of values."""
+    return _resident(machine, array.tobytes(), array.dtype.str, array.shape)
 
 
 @functools.lru_cache(64)
-def _on_device(machine: Any, data: bytes) -> Any:
-    return machine.array(np.frombuffer(data, np.int32).copy())
+def _resident(machine: Any, data: bytes, dtype: str, shape: tuple[int, ...]) -> Any:
+    return machine.array(np.frombuffer(data, dtype).reshape(shape).copy())
 
 
 def hold(stage: Stage, dtype: str, machine: Any) -> Held:
@@ -72,7 +84,7 @@ def hold(stage: Stage, dtype: str, machine: Any) -> Held:
     values = stage.values
     if isinstance(values, Codes):
         table = (
-            machine.array(np.asarray(values.format.table, np.float32))
+            resident(machine, np.asarray(values.format.table, np.float32))
             if kind_of(values) == TABLE
             else None
         )

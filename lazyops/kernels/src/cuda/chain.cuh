@@ -124,6 +124,10 @@ template <int COUNT> DEVICE void element(int e, int& p, int& k, int& n) {
   }
 }
 
+// Numbers of a tile that a thread moves at once, side by side in layout 0: 16 bytes at most.
+constexpr int PIECE = LAYOUT == 0 ? (W * int(sizeof(S)) <= 16 ? W : 16 / int(sizeof(S))) : 1;
+DEVICE int piece(int p, int k, int n, int j) { return LAYOUT == 0 ? place(p, k, n + j) : place(p + j, k, n); }
+
 template <int COUNT, class G>
 DEVICE void load(S* tile, const G* __restrict__ x, u32 i, u32 k0, u32 n0, const Extent& is, i64 by_row,
                  i64 by_column, const int* perm) {
@@ -138,10 +142,12 @@ DEVICE void load(S* tile, const G* __restrict__ x, u32 i, u32 k0, u32 n0, const 
       q = at<pack<G, W>>((const void*)(x + row * by_row + i64(n0 + n) * by_column));
     }
 #pragma unroll
-    for (int j = 0; j < W; ++j) {
-      A v;
-      if (there) v = up(q.e[j]); else clear(v);
-      down(tile[LAYOUT == 0 ? place(p, k, n + j) : place(p + j, k, n)], v);
+    for (int j = 0; j < W; j += PIECE) {
+      pack<S, PIECE> v;
+#pragma unroll
+      for (int h = 0; h < PIECE; ++h)
+        if (there) down(v.e[h], up(q.e[j + h])); else clear(v.e[h]);
+      at<pack<S, PIECE>>((void*)(tile + piece(p, k, n, j))) = v;
     }
   }
 }
@@ -157,7 +163,11 @@ DEVICE void store(const S* tile, G* __restrict__ y, u32 i, u32 k0, u32 n0, const
     if (scatter) row = scatter[row];
     pack<G, W> q;
 #pragma unroll
-    for (int j = 0; j < W; ++j) down(q.e[j], up(tile[LAYOUT == 0 ? place(p, k, n + j) : place(p + j, k, n)]));
+    for (int j = 0; j < W; j += PIECE) {
+      const pack<S, PIECE> v = at<pack<S, PIECE>>((const void*)(tile + piece(p, k, n, j)));
+#pragma unroll
+      for (int h = 0; h < PIECE; ++h) down(q.e[j + h], up(v.e[h]));
+    }
     at<pack<G, W>>((void*)(y + row * by_row + i64(n0 + n) * by_column)) = q;
   }
 }
