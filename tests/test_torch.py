@@ -14,7 +14,11 @@ torch = pytest.importorskip("torch")
 nn = torch.nn
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # its own
 
-from lazyops.kernels import torch_cpu  # noqa: E402
+from lazyops.kernels import (  # noqa: E402
+    torch_cpu,
+    torch_gradients,
+    torch_library,
+)
 from lazyops.kernels import torch_ops as ops  # noqa: E402
 from lazyops.torch import ButterflyLinear, compress_, round_through  # noqa: E402
 
@@ -77,8 +81,8 @@ def test_the_compiled_gradient_is_that_of_the_stages(name, dtype, columns):
         one = x.T.contiguous().T if turned else x
         found = torch.autograd.grad(A @ one, (x, *values), g)
         args = (g.to(wide), x.to(wide), [v.to(wide) for v in values], [0] * len(values), [])
-        want = ops.gradients_by_stages(*args, [True] * (1 + len(values)))
-        majorant = ops.gradients_by_stages(
+        want = torch_gradients.gradients_by_stages(*args, [True] * (1 + len(values)))
+        majorant = torch_gradients.gradients_by_stages(
             *(t.abs() for t in args[:2]), [t.abs() for t in args[2]], *args[3:],
             [True] * (1 + len(values)),
         )  # fmt: skip
@@ -117,13 +121,16 @@ def test_sums_have_one_order_whatever_the_threads(name, dtype):
 
 def test_the_operations_keep_torchs_rules():
     values = values_of("dyadic", torch.float64)
-    index, forms = torch.arange(15, -1, -1), [0, 1, ops.SCALE, 2, 3, ops.DIAGONAL, ops.INDEX]
+    index, forms = (
+        torch.arange(15, -1, -1),
+        [0, 1, torch_library.SCALE, 2, 3, torch_library.DIAGONAL, torch_library.INDEX],
+    )
     arrays = [*values, torch.randn(16, dtype=torch.float64), index]
     for x in (torch.randn(16, 3, dtype=torch.float64), torch.randn(3, 16, dtype=torch.float64).T):
-        torch.library.opcheck(ops.CHAIN, (x, arrays, forms, [2.0, 0.0]))
+        torch.library.opcheck(torch_library.CHAIN, (x, arrays, forms, [2.0, 0.0]))
         wanted = [True] * 6 + [False]
         args = x, x, arrays, forms, [2.0, 0.0], wanted
-        torch.library.opcheck(ops.GRAD, args)
+        torch.library.opcheck(torch_library.GRAD, args)
 
 
 def test_batches_samples_and_tangents():

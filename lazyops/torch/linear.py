@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..butterfly import factorize
-from ..kernels import torch_ops
+from ..kernels import torch_library, torch_ops
 from ..kernels.formats import FloatFormat
 from ..operators import KroneckerSparse, LinearOperator, Permutation, Product
 from ..pattern import Chain
@@ -79,7 +79,7 @@ class ButterflyLinear(nn.Module):
         if isinstance(member, Permutation):
             index = torch.as_tensor(member.index.tolist(), dtype=torch.int64, device=device)
             self.register_buffer(f"index{len(self.forms)}", index)
-            self.forms.append(torch_ops.INDEX)
+            self.forms.append(torch_library.INDEX)
         elif isinstance(member, KroneckerSparse):
             values = torch.tensor(member.to(namespace="numpy").values, dtype=dtype, device=device)
             self.factors.append(nn.Parameter(values))
@@ -117,7 +117,7 @@ class ButterflyLinear(nn.Module):
         values = iter(self._values())
         members: list[LinearOperator] = []
         for at, form in enumerate(self.forms):
-            if form == torch_ops.INDEX:
+            if form == torch_library.INDEX:
                 members.append(Permutation(self.get_buffer(f"index{at}")))
             else:
                 members.append(KroneckerSparse(next(values).detach()))
@@ -134,10 +134,10 @@ class ButterflyLinear(nn.Module):
         dtype = torch.promote_types(x.dtype, values[0].dtype) if values else x.dtype
         if torch.is_autocast_enabled(x.device.type) and not dtype.is_complex:
             dtype = torch.get_autocast_dtype(x.device.type)
-        wide = dtype if dtype in torch_ops.DTYPES else torch.float32
+        wide = dtype if dtype in torch_library.DTYPES else torch.float32
         following = iter([v.to(wide) for v in values])
         arrays = [
-            getattr(self, f"index{at}") if form == torch_ops.INDEX else next(following)
+            getattr(self, f"index{at}") if form == torch_library.INDEX else next(following)
             for at, form in enumerate(self.forms)
         ]
         rows = x.reshape(-1, self.in_features).to(wide)
