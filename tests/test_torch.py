@@ -16,7 +16,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
 from lazyops.kernels import (  # noqa: E402
     torch_cpu,
-    torch_gradients,
     torch_library,
 )
 from lazyops.kernels import torch_ops as ops  # noqa: E402
@@ -68,6 +67,22 @@ def test_gradients(name, dtype):
     assert torch.autograd.gradgradcheck(f, (x, scale, *values), fast_mode=True)
 
 
+def by_factors(g, x, values):
+    """Gradients of ``K_1 ... K_L x``, factor by factor: of x, and of the values of each."""
+    inputs = [x]
+    for v in reversed(values[1:]):
+        a, b, c, d = v.shape
+        y = torch.einsum("abcd,acdn->abdn", v, inputs[-1].reshape(a, c, d, -1))
+        inputs.append(y.reshape(a * b * d, -1))
+    found = []
+    for v in values:
+        a, b, c, d = v.shape
+        g, x_in = g.reshape(a, b, d, -1), inputs.pop().reshape(a, c, d, -1)
+        found.append(torch.einsum("abdn,acdn->abcd", g, x_in.conj()))
+        g = torch.einsum("abcd,abdn->acdn", v.conj(), g)
+    return [g.reshape(x.shape), *found]
+
+
 @pytest.mark.parametrize("columns", [1, 31, 32, 100])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CHAINS)
@@ -80,12 +95,9 @@ def test_the_compiled_gradient_is_that_of_the_stages(name, dtype, columns):
     for turned in (False, True):
         one = x.T.contiguous().T if turned else x
         found = torch.autograd.grad(A @ one, (x, *values), g)
-        args = (g.to(wide), x.to(wide), [v.to(wide) for v in values], [0] * len(values), [])
-        want = torch_gradients.gradients_by_stages(*args, [True] * (1 + len(values)))
-        majorant = torch_gradients.gradients_by_stages(
-            *(t.abs() for t in args[:2]), [t.abs() for t in args[2]], *args[3:],
-            [True] * (1 + len(values)),
-        )  # fmt: skip
+        args = g.to(wide), x.to(wide), [v.to(wide) for v in values]
+        want = by_factors(*args)
+        majorant = by_factors(args[0].abs(), args[1].abs(), [v.abs() for v in args[2]])
         # roundings on a path: the entries of a row of every factor, and the columns of a sum
         count = sum(max(p.b, p.c) + 2 for p in CHAINS[name]) + columns + 4
         bound = 4 * count * torch.finfo(dtype).eps / 2

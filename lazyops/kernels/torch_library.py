@@ -19,7 +19,15 @@ from ..pattern import Pattern
 from . import cuda, torch_cpu
 from .stage import Stage
 
-__all__ = ["CHAIN", "DTYPES", "GRAD", "arrays_with_forms", "stages_of"]
+__all__ = [
+    "CHAIN",
+    "DTYPES",
+    "GRAD",
+    "arrays_with_forms",
+    "batched_gradients",
+    "batched_product",
+    "stages_of",
+]
 
 TRANSPOSE, CONJ, DIAGONAL, INDEX, SCALE, COMPLEX_SCALE = 1, 2, 4, 8, 16, 32
 DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
@@ -107,11 +115,101 @@ def _chain_grad_fake(g, x, arrays, forms, scales, wanted):
     return found
 
 
+# -- batches, of torch.func.vmap ----------------------------------------------------------------
+
+
+def batched_product(apply, size, dims, forms, scales, x, *arrays):
+    """A batch of products in one: more columns or, of a batch of values, stages side by side.
+
+    apply : of (forms, scales, x, *arrays)
+    dims : the axis of the batch in `x` and in each array, or None
+
+    Returns the products, and the axis of the batch.
+    """
+    if not size:
+        return _none_of(apply(forms, scales, *_one_of((x, *arrays), dims))), 0
+    if all(d is None for d in dims[1:]):
+        y = apply(forms, scales, _columns(x, dims[0], size), *arrays)
+        return y.unflatten(1, (size, -1)), 1
+    y = apply(forms, scales, *_side_by_side((x, *arrays), dims, size))
+    return y.unflatten(0, (size, -1)), 0
+
+
+def batched_gradients(apply, size, dims, forms, scales, wanted, *tensors):
+    """As `batched_product`, of the gradients: `tensors` are g, x and the arrays."""
+    if not size:
+        found = apply(forms, scales, wanted, *_one_of(tensors, dims))
+        return tuple(map(_none_of, found)), (0,) * len(found)
+    if all(d is None for d in dims[2:]) and not any(wanted[1:]):
+        g, x = (_columns(t, d, size) for t, d in zip(tensors[:2], dims[:2], strict=True))
+        found = apply(forms, scales, wanted, g, x, *tensors[2:])
+        return tuple(y.unflatten(1, (size, -1)) for y in found), (1,) * len(found)
+    found = apply(forms, scales, wanted, *_side_by_side(tensors, dims, size))
+    return tuple(y.unflatten(0, (size, -1)) for y in found), (0,) * len(found)
+
+
+def _columns(x, dim, size):
+    """A batch of (n, k) as more columns of one, (n, size * k)."""
+    x = x.unsqueeze(1).expand(-1, size, -1) if dim is None else x.movedim(dim, 1)
+    return x.flatten(1)
+
+
+def _side_by_side(tensors, dims, size):
+    """The tensors of a batch of products as those of one product of block diagonal stages: `size`
+    factors (a, b, c, d) along a diagonal are a factor (size * a, b, c, d)."""
+    found = []
+    for t, dim in zip(tensors, dims, strict=True):
+        t = t.unsqueeze(0).expand(size, *t.shape) if dim is None else t.movedim(dim, 0)
+        if t.dtype == torch.int64:  # an index vector: of the entries of its own product
+            t = t + t.shape[1] * torch.arange(size, device=t.device)[:, None]
+        found.append(t.flatten(0, 1))
+    return found
+
+
+def _one_of(tensors, dims):
+    """Tensors of the shapes of one product, for a batch that has none."""
+    shapes = [
+        t.shape if d is None else t.movedim(d, 0).shape[1:]
+        for t, d in zip(tensors, dims, strict=True)
+    ]
+    return [
+        t if d is None
+        else torch.arange(*shape, device=t.device) if t.dtype == torch.int64
+        else t.new_zeros(shape)
+        for t, d, shape in zip(tensors, dims, shapes, strict=True)
+    ]  # fmt: skip
+
+
+def _none_of(y):
+    return y.unsqueeze(0)[:0]
+
+
+def _chain_batched(info, dims, x, arrays, forms, scales):
+    apply = lambda forms, scales, x, *arrays: CHAIN(x, list(arrays), forms, scales)
+    dims = dims[0], *_of_list(dims[1], arrays)
+    return batched_product(apply, info.batch_size, dims, forms, scales, x, *arrays)
+
+
+def _chain_grad_batched(info, dims, g, x, arrays, forms, scales, wanted):
+    apply = lambda f, s, w, g, x, *arrays: GRAD(g, x, list(arrays), f, s, w)
+    dims = dims[0], dims[1], *_of_list(dims[2], arrays)
+    found, out = batched_gradients(
+        apply, info.batch_size, dims, forms, scales, wanted, g, x, *arrays
+    )
+    return list(found), list(out)
+
+
+def _of_list(dims, arrays):
+    return [None] * len(arrays) if dims is None else dims
+
+
 LIBRARY.impl("chain", _chain_cpu, "CPU")
 LIBRARY.impl("chain_grad", _chain_grad_cpu, "CPU")
 LIBRARY.impl("chain", _chain_cuda, "CUDA")
 LIBRARY.impl("chain_grad", _chain_grad_cuda, "CUDA")
 torch.library.register_fake("lazyops::chain", _chain_fake, lib=LIBRARY)
 torch.library.register_fake("lazyops::chain_grad", _chain_grad_fake, lib=LIBRARY)
+torch.library.register_vmap("lazyops::chain", _chain_batched, lib=LIBRARY)
+torch.library.register_vmap("lazyops::chain_grad", _chain_grad_batched, lib=LIBRARY)
 CHAIN = torch.ops.lazyops.chain.default
 GRAD = torch.ops.lazyops.chain_grad.default

@@ -16,7 +16,7 @@ from torch.autograd import forward_ad
 from .._array import dtype_name, join_dtypes, real_dtype, with_complex
 from . import cuda, torch_cpu
 from .stage import Stage
-from .torch_gradients import MAPPED, Eager, Product, Traced
+from .torch_gradients import MAPPED, Eager, Product
 from .torch_library import (
     COMPLEX_SCALE,
     CONJ,
@@ -110,7 +110,7 @@ class Chain:
 
     def _recorded(self, x: torch.Tensor) -> bool:
         """Whether somebody listens: autograd, forward mode, a subclass, a tracer."""
-        if type(x) is not torch.Tensor or torch.compiler.is_compiling():
+        if type(x) is not torch.Tensor or torch.compiler.is_compiling() or MAPPED():
             return True
         if x.requires_grad or forward_ad.unpack_dual(x).tangent is not None:
             return True
@@ -130,7 +130,13 @@ def chain(x, arrays, forms, scales, strong=()):
 
 def recorded(forms, scales, x, arrays):
     """``lazyops::chain`` with its derivatives; `x` and the values are of dtypes among DTYPES."""
-    if torch.compiler.is_compiling():
-        return Traced.apply(forms, scales, x, *arrays)
+    if torch.compiler.is_dynamo_compiling():
+        return _traced(forms, scales, x, *arrays)
     how = Product if MAPPED() else Eager
     return how.apply(forms, scales, x, *arrays)
+
+
+@torch.compiler.allow_in_graph
+def _traced(forms, scales, x, *arrays):
+    """What Dynamo is not to look into: it follows a function of autograd, but not its `jvp`."""
+    return Product.apply(forms, scales, x, *arrays)
