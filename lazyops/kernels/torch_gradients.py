@@ -16,6 +16,7 @@ from . import torch_library as library
 __all__ = ["Eager", "Gradients", "Product"]
 
 MAPPED = torch._C._are_functorch_transforms_active  # by which torch's own functions go
+below_autograd = torch._C._AutoDispatchBelowAutograd  # what follows is differentiated here
 
 
 class Product(torch.autograd.Function):
@@ -23,7 +24,8 @@ class Product(torch.autograd.Function):
 
     @staticmethod
     def forward(forms, scales, x, *arrays):
-        return library.CHAIN(x, list(arrays), forms, scales)
+        with below_autograd():
+            return library.CHAIN(x, list(arrays), forms, scales)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -38,7 +40,8 @@ class Product(torch.autograd.Function):
         if torch.is_grad_enabled() or forward_ad._current_level >= 0 or MAPPED():
             found = iter(Gradients.apply(ctx.forms, ctx.scales, wanted, g, x, *arrays))
         else:  # nobody differentiates again
-            found = iter(library.GRAD(g, x, arrays, ctx.forms, ctx.scales, wanted))
+            with below_autograd():
+                found = iter(library.GRAD(g, x, arrays, ctx.forms, ctx.scales, wanted))
         return None, None, *(next(found) if w else None for w in wanted)
 
     @staticmethod
@@ -61,7 +64,8 @@ class Eager(torch.autograd.Function):
         ctx.forms, ctx.scales = forms, scales
         ctx.save_for_backward(x, *arrays)
         ctx.save_for_forward(x, *arrays)
-        return library.CHAIN(x, list(arrays), forms, scales)
+        with below_autograd():
+            return library.CHAIN(x, list(arrays), forms, scales)
 
     backward = staticmethod(Product.backward)
     jvp = staticmethod(Product.jvp)
@@ -72,7 +76,8 @@ class Gradients(torch.autograd.Function):
 
     @staticmethod
     def forward(forms, scales, wanted, g, x, *arrays):
-        return tuple(library.GRAD(g, x, list(arrays), forms, scales, wanted))
+        with below_autograd():
+            return tuple(library.GRAD(g, x, list(arrays), forms, scales, wanted))
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -136,3 +141,47 @@ def _gradients_of_each(forms, scales, wanted, g, tensors, others):
 
 def _sum(one, other):
     return other if one is None else one + other
+
+
+# -- of the operations themselves: in graphs of torch.export they stand alone ----------------------
+
+
+def _keep_product(ctx, inputs, output):
+    x, arrays, ctx.forms, ctx.scales = inputs
+    ctx.save_for_backward(x, *arrays)
+
+
+def _product_back(ctx, g):
+    x, *arrays = ctx.saved_tensors
+    wanted = [ctx.needs_input_grad[0], *_needs(ctx.needs_input_grad[1], arrays)]
+    found = iter(Gradients.apply(ctx.forms, ctx.scales, wanted, g, x, *arrays))
+    of_x, *of_arrays = (next(found) if w else None for w in wanted)
+    return of_x, of_arrays, None, None
+
+
+def _keep_gradients(ctx, inputs, output):
+    g, x, arrays, ctx.forms, ctx.scales, ctx.wanted = inputs
+    ctx.save_for_backward(g, x, *arrays)
+
+
+def _gradients_back(ctx, seeds):
+    g, *tensors = ctx.saved_tensors
+    following = iter(seeds)
+    others = [next(following) if w else None for w in ctx.wanted]
+    needs = [ctx.needs_input_grad[1], *_needs(ctx.needs_input_grad[2], tensors[1:])]
+    of_g = _product_of_each(ctx.forms, ctx.scales, tensors, others)
+    of_x, *of_arrays = _gradients_of_each(ctx.forms, ctx.scales, needs, g, tensors, others)
+    return of_g, of_x, of_arrays, None, None, None
+
+
+def _needs(found, arrays):
+    return found if isinstance(found, (list, tuple)) else [found] * len(arrays)
+
+
+about = library.LIBRARY
+torch.library.register_autograd(
+    "lazyops::chain", _product_back, setup_context=_keep_product, lib=about
+)
+torch.library.register_autograd(
+    "lazyops::chain_grad", _gradients_back, setup_context=_keep_gradients, lib=about
+)
