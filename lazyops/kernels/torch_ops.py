@@ -100,7 +100,7 @@ class Chain:
             return True
         off = type(x) is torch.Tensor and not torch.is_grad_enabled()
         if off and not torch.compiler.is_compiling():
-            return forward_ad.unpack_dual(x).tangent is not None
+            return self._has_tangent(x)
         return self._recorded(x)
 
     @property
@@ -109,12 +109,18 @@ class Chain:
         return list(self.fixed.plans.values())
 
     def _recorded(self, x: torch.Tensor) -> bool:
-        """Whether somebody listens: autograd, forward mode, a subclass, a tracer."""
+        """Whether somebody listens: autograd, forward mode, a subclass, a tracer, torch.func."""
         if type(x) is not torch.Tensor or torch.compiler.is_compiling() or MAPPED():
             return True
-        if x.requires_grad or forward_ad.unpack_dual(x).tangent is not None:
+        if x.requires_grad or self._has_tangent(x):
             return True
         return any(t.requires_grad for t in self.values)
+
+    def _has_tangent(self, x: torch.Tensor) -> bool:
+        """Whether forward mode is at work on `x` or on a value."""
+        if forward_ad._current_level < 0:
+            return False
+        return any(forward_ad.unpack_dual(t).tangent is not None for t in (x, *self.values))
 
 
 def chain(x, arrays, forms, scales, strong=()):

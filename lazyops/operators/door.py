@@ -30,7 +30,7 @@ from .._array import (
     is_numpy,
     place,
 )
-from .tracing import tracing
+from .tracing import apart, tracing
 from .tree import fold
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _columns(op: LinearOperator, x: Array) -> Array:
             from .traced import columns
 
             return columns(op, x)
-        return foreign_columns(op, x)
+        return foreign_columns(apart(op), x)
     ready, dtype = op._cache.get(x.dtype) or _numpy_entry(op, x)
     y = ready._matmat(x if dtype is None else x.astype(dtype))
     if not ready.makes_new and (np.may_share_memory(y, x) or not y.flags.writeable):
