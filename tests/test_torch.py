@@ -131,18 +131,52 @@ def test_sums_have_one_order_whatever_the_threads(name, dtype):
         assert all(map(torch.equal, turned, found[1]))
 
 
-def test_the_operations_keep_torchs_rules():
-    values = values_of("dyadic", torch.float64)
-    index, forms = (
+@pytest.mark.parametrize("columns", [0, 3])
+@pytest.mark.parametrize("learns", ["nothing", "x", "values"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex64])
+def test_the_operations_keep_torchs_rules(dtype, learns, columns):
+    """In either order of columns: schema, fake tensors, autograd, tracing of unknown sizes."""
+    torch.manual_seed(0)
+    of = torch_library
+    forms = [0, 1, of.SCALE, 2, 3, of.DIAGONAL, of.INDEX]
+    held = [*values_of("dyadic", dtype), torch.randn(16, dtype=dtype)]
+    arrays = [
+        *(v.requires_grad_(learns == "values") for v in held),
         torch.arange(15, -1, -1),
-        [0, 1, torch_library.SCALE, 2, 3, torch_library.DIAGONAL, torch_library.INDEX],
-    )
-    arrays = [*values, torch.randn(16, dtype=torch.float64), index]
-    for x in (torch.randn(16, 3, dtype=torch.float64), torch.randn(3, 16, dtype=torch.float64).T):
-        torch.library.opcheck(torch_library.CHAIN, (x, arrays, forms, [2.0, 0.0]))
+    ]
+    for turned in (False, True):
+        g = (
+            torch.randn(columns, 16, dtype=dtype).T
+            if turned
+            else torch.randn(16, columns, dtype=dtype)
+        )
+        x = g.clone(memory_format=torch.preserve_format).requires_grad_(learns == "x")
+        torch.library.opcheck(of.CHAIN, (x, arrays, forms, [2.0, 0.0]))
+        torch.library.opcheck(of.CHAIN, (x, arrays[:4], [0, 1, 2, 3], []))
         wanted = [True] * 6 + [False]
-        args = x, x, arrays, forms, [2.0, 0.0], wanted
-        torch.library.opcheck(torch_library.GRAD, args)
+        torch.library.opcheck(of.GRAD, (g, x, arrays, forms, [2.0, 0.0], wanted))
+
+
+def test_gradients_of_no_columns():
+    """A batch may be empty: nothing is divided by its size."""
+    values = values_of("mixed", torch.float64, grad=True)
+    x = torch.randn(14, 0, dtype=torch.float64, requires_grad=True)
+    (product_of(values) @ x).sum().backward()
+    assert x.grad.shape == (14, 0)
+    assert all(v.grad.shape == v.shape and not v.grad.any() for v in values)
+
+
+def test_tangents_of_values_alone_are_seen():
+    values = values_of("dyadic", torch.float64)
+    tangents = [torch.randn_like(v) for v in values]
+    x = torch.randn(16, 3, dtype=torch.float64)
+    with torch.autograd.forward_ad.dual_level():
+        duals = [
+            torch.autograd.forward_ad.make_dual(v, t) for v, t in zip(values, tangents, strict=True)
+        ]
+        tangent = torch.autograd.forward_ad.unpack_dual(product_of(duals) @ x).tangent
+    _, want = torch.func.jvp(lambda *v: product_of(v) @ x, tuple(values), tuple(tangents))
+    torch.testing.assert_close(tangent, want)
 
 
 def test_batches_samples_and_tangents():

@@ -156,7 +156,7 @@ def _product_back(ctx, g):
     wanted = [ctx.needs_input_grad[0], *_needs(ctx.needs_input_grad[1], arrays)]
     found = iter(Gradients.apply(ctx.forms, ctx.scales, wanted, g, x, *arrays))
     of_x, *of_arrays = (next(found) if w else None for w in wanted)
-    return of_x, of_arrays, None, None
+    return of_x, of_arrays, None, _nothing(ctx.scales)
 
 
 def _keep_gradients(ctx, inputs, output):
@@ -171,7 +171,12 @@ def _gradients_back(ctx, seeds):
     needs = [ctx.needs_input_grad[1], *_needs(ctx.needs_input_grad[2], tensors[1:])]
     of_g = _product_of_each(ctx.forms, ctx.scales, tensors, others)
     of_x, *of_arrays = _gradients_of_each(ctx.forms, ctx.scales, needs, g, tensors, others)
-    return of_g, of_x, of_arrays, None, None, None
+    return of_g, of_x, of_arrays, None, _nothing(ctx.scales), None
+
+
+def _nothing(numbers):
+    """The gradient of a list of numbers: torch takes an empty one for a list of tensors."""
+    return None if numbers else []
 
 
 def _needs(found, arrays):
