@@ -24,11 +24,11 @@ pytestmark = [
 @pytest.fixture
 def device(monkeypatch, tmp_path):
     """Torch tensors of the CPU are on a device, and so are the registered operations."""
-    from lazyops.kernels import torch_ops
+    from lazyops.kernels import torch_library
 
     monkeypatch.setenv("LAZYOPS_CACHE", str(tmp_path))
-    monkeypatch.setattr(torch_ops, "CHAIN", torch_ops._chain_cuda)
-    monkeypatch.setattr(torch_ops, "GRAD", torch_ops._chain_grad_cuda)
+    monkeypatch.setattr(torch_library, "CHAIN", torch_library._chain_cuda)
+    monkeypatch.setattr(torch_library, "GRAD", torch_library._chain_grad_cuda)
     return stand_in(monkeypatch, EmulatedTorch())
 
 

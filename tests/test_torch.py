@@ -14,7 +14,10 @@ torch = pytest.importorskip("torch")
 nn = torch.nn
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # its own
 
-from lazyops.kernels import torch_cpu  # noqa: E402
+from lazyops.kernels import (  # noqa: E402
+    torch_cpu,
+    torch_library,
+)
 from lazyops.kernels import torch_ops as ops  # noqa: E402
 from lazyops.torch import ButterflyLinear, compress_, round_through  # noqa: E402
 
@@ -64,6 +67,22 @@ def test_gradients(name, dtype):
     assert torch.autograd.gradgradcheck(f, (x, scale, *values), fast_mode=True)
 
 
+def by_factors(g, x, values):
+    """Gradients of ``K_1 ... K_L x``, factor by factor: of x, and of the values of each."""
+    inputs = [x]
+    for v in reversed(values[1:]):
+        a, b, c, d = v.shape
+        y = torch.einsum("abcd,acdn->abdn", v, inputs[-1].reshape(a, c, d, -1))
+        inputs.append(y.reshape(a * b * d, -1))
+    found = []
+    for v in values:
+        a, b, c, d = v.shape
+        g, x_in = g.reshape(a, b, d, -1), inputs.pop().reshape(a, c, d, -1)
+        found.append(torch.einsum("abdn,acdn->abcd", g, x_in.conj()))
+        g = torch.einsum("abcd,abdn->acdn", v.conj(), g)
+    return [g.reshape(x.shape), *found]
+
+
 @pytest.mark.parametrize("columns", [1, 31, 32, 100])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CHAINS)
@@ -76,12 +95,9 @@ def test_the_compiled_gradient_is_that_of_the_stages(name, dtype, columns):
     for turned in (False, True):
         one = x.T.contiguous().T if turned else x
         found = torch.autograd.grad(A @ one, (x, *values), g)
-        args = (g.to(wide), x.to(wide), [v.to(wide) for v in values], [0] * len(values), [])
-        want = ops.gradients_by_stages(*args, [True] * (1 + len(values)))
-        majorant = ops.gradients_by_stages(
-            *(t.abs() for t in args[:2]), [t.abs() for t in args[2]], *args[3:],
-            [True] * (1 + len(values)),
-        )  # fmt: skip
+        args = g.to(wide), x.to(wide), [v.to(wide) for v in values]
+        want = by_factors(*args)
+        majorant = by_factors(args[0].abs(), args[1].abs(), [v.abs() for v in args[2]])
         # roundings on a path: the entries of a row of every factor, and the columns of a sum
         count = sum(max(p.b, p.c) + 2 for p in CHAINS[name]) + columns + 4
         bound = 4 * count * torch.finfo(dtype).eps / 2
@@ -115,15 +131,52 @@ def test_sums_have_one_order_whatever_the_threads(name, dtype):
         assert all(map(torch.equal, turned, found[1]))
 
 
-def test_the_operations_keep_torchs_rules():
-    values = values_of("dyadic", torch.float64)
-    index, forms = torch.arange(15, -1, -1), [0, 1, ops.SCALE, 2, 3, ops.DIAGONAL, ops.INDEX]
-    arrays = [*values, torch.randn(16, dtype=torch.float64), index]
-    for x in (torch.randn(16, 3, dtype=torch.float64), torch.randn(3, 16, dtype=torch.float64).T):
-        torch.library.opcheck(ops.CHAIN, (x, arrays, forms, [2.0, 0.0]))
+@pytest.mark.parametrize("columns", [0, 3])
+@pytest.mark.parametrize("learns", ["nothing", "x", "values"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex64])
+def test_the_operations_keep_torchs_rules(dtype, learns, columns):
+    """In either order of columns: schema, fake tensors, autograd, tracing of unknown sizes."""
+    torch.manual_seed(0)
+    of = torch_library
+    forms = [0, 1, of.SCALE, 2, 3, of.DIAGONAL, of.INDEX]
+    held = [*values_of("dyadic", dtype), torch.randn(16, dtype=dtype)]
+    arrays = [
+        *(v.requires_grad_(learns == "values") for v in held),
+        torch.arange(15, -1, -1),
+    ]
+    for turned in (False, True):
+        g = (
+            torch.randn(columns, 16, dtype=dtype).T
+            if turned
+            else torch.randn(16, columns, dtype=dtype)
+        )
+        x = g.clone(memory_format=torch.preserve_format).requires_grad_(learns == "x")
+        torch.library.opcheck(of.CHAIN, (x, arrays, forms, [2.0, 0.0]))
+        torch.library.opcheck(of.CHAIN, (x, arrays[:4], [0, 1, 2, 3], []))
         wanted = [True] * 6 + [False]
-        args = x, x, arrays, forms, [2.0, 0.0], wanted
-        torch.library.opcheck(ops.GRAD, args)
+        torch.library.opcheck(of.GRAD, (g, x, arrays, forms, [2.0, 0.0], wanted))
+
+
+def test_gradients_of_no_columns():
+    """A batch may be empty: nothing is divided by its size."""
+    values = values_of("mixed", torch.float64, grad=True)
+    x = torch.randn(14, 0, dtype=torch.float64, requires_grad=True)
+    (product_of(values) @ x).sum().backward()
+    assert x.grad.shape == (14, 0)
+    assert all(v.grad.shape == v.shape and not v.grad.any() for v in values)
+
+
+def test_tangents_of_values_alone_are_seen():
+    values = values_of("dyadic", torch.float64)
+    tangents = [torch.randn_like(v) for v in values]
+    x = torch.randn(16, 3, dtype=torch.float64)
+    with torch.autograd.forward_ad.dual_level():
+        duals = [
+            torch.autograd.forward_ad.make_dual(v, t) for v, t in zip(values, tangents, strict=True)
+        ]
+        tangent = torch.autograd.forward_ad.unpack_dual(product_of(duals) @ x).tangent
+    _, want = torch.func.jvp(lambda *v: product_of(v) @ x, tuple(values), tuple(tangents))
+    torch.testing.assert_close(tangent, want)
 
 
 def test_batches_samples_and_tangents():

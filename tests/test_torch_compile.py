@@ -47,13 +47,13 @@ def chain(values):
     return lo.Product([lo.KroneckerSparse(v) for v in values])
 
 
-def test_operators_of_all_kinds():
-    """In one graph, each takes a quarter of a second.  (Code of the user's in a Function may close
+@pytest.mark.parametrize("part", range(4))
+def test_operators_of_all_kinds(part):
+    """In few graphs, each takes a quarter of a second.  (Code of the user's in a Function may close
     over tensors of its own: torch names them.)"""
     import array_api_compat.torch as xp
 
-    names = [*sorted(set(CASES) - {"function"})[::8], "factor", "permutation", "sparse", "rfft"]
-    ops = [CASES[name][0](xp.asarray) for name in names]
+    ops = [CASES[name][0](xp.asarray) for name in sorted(set(CASES) - {"function"})[part::4]]
     widest = max(op.shape[1] for op in ops)
     x = torch.randn(widest, 2, dtype=torch.float64, requires_grad=True)
     assert_same(lambda x: [op(x[: op.shape[1]]) for op in ops], x)
@@ -125,3 +125,49 @@ def test_at_between_objects_is_torchs_to_learn(held):
         compiled(lambda x: A @ x)(x)
     broken = torch.compile(lambda x: 2 * (A @ x), backend="aot_eager")  # the graph is cut there
     torch.testing.assert_close(broken(x), 2 * (A @ x))
+
+
+def test_transforms_in_a_graph(held):
+    """vmap, grad and jvp of torch.func, traced whole."""
+    A, F = chain(held) * 2, lo.fft(N)
+    x, xs = torch.randn(N, 2, dtype=torch.float64), torch.randn(3, N, 2, dtype=torch.float64)
+    func = torch.func
+    forms = [
+        lambda xs: func.vmap(lambda x: A.H(A(x)))(xs),
+        lambda xs: func.vmap(lambda x: F(x).abs())(xs),
+        lambda xs: func.vmap(func.grad(lambda x: A(x).square().sum()))(xs),
+        lambda xs: func.jvp(lambda x: A(x).square(), (xs[0],), (x,))[1],
+    ]
+    for f in forms:
+        torch.testing.assert_close(compiled(f)(xs), f(xs))
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_numbers_of_columns_are_no_constants(held, backend):
+    A = chain(held)
+    torch._dynamo.reset()
+    f = torch.compile(lambda x: A(x), fullgraph=True, backend=backend, dynamic=True)
+    for columns in (2, 3, 7):
+        x = torch.randn(N, columns, dtype=torch.float64)
+        torch.testing.assert_close(f(x), A @ x)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_an_exported_layer_is_one_operation_and_learns(strict):
+    from lazyops.torch import ButterflyLinear
+
+    layer = ButterflyLinear(lo.Chain.square_dyadic(N))
+    rows = {0: torch.export.Dim("rows")}
+    program = torch.export.export(
+        layer, (torch.randn(4, N),), dynamic_shapes=(rows,), strict=strict
+    )
+    names = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert names.count("lazyops.chain.default") == 1
+    x = torch.randn(9, N, requires_grad=True)
+    y, want = program.module()(x), layer(x)
+    torch.testing.assert_close(y, want)
+    for one, other in zip(*(torch.autograd.grad(t.square().sum(), x, create_graph=True)
+                            for t in (y, want)), strict=True):  # fmt: skip
+        torch.testing.assert_close(one, other)
+        second = (torch.autograd.grad(t.square().sum(), x)[0] for t in (one, other))
+        torch.testing.assert_close(next(second), next(second))

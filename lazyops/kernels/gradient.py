@@ -96,7 +96,10 @@ def chain_gradient(
     gx = np.empty((x.shape[0], g.shape[1]), g.dtype, "F" if turned else "C")
     asked = [s.values for s, w in order if w]
     sums = np.empty(sum(v.size for v in asked), g.dtype)
-    outcome = found.chain_grad(records.ctypes.data, len(held), x, g, gx, sums)
+    if g.shape[1]:
+        outcome = found.chain_grad(records.ctypes.data, len(held), x, g, gx, sums)
+    else:  # the kernel shares out columns
+        outcome, sums = 0, np.zeros_like(sums)
     if outcome == cpu.NO_MEMORY:
         raise MemoryError("no memory for the intermediate results of a gradient")
     if outcome:

@@ -60,8 +60,26 @@ def kept_view(t: torch.Tensor) -> np.ndarray:
     state = version(t), t.data_ptr()
     known = VIEWS.get(t)
     if known is None or known[0] != state:
-        known = VIEWS[t] = state, view(t)
+        host = view(t)
+        if t.dtype == torch.int64:
+            check_permutation(host)
+        known = VIEWS[t] = state, host
     return known[1]
+
+
+def check_permutation(index: np.ndarray) -> None:
+    """An index vector may be loaded with a state, and compiled code reads where it points."""
+    n = len(index)
+    if n and (index.min() < 0 or index.max() >= n or np.bincount(index).max() > 1):
+        raise ValueError(
+            f"an index vector of {n} entries does not hold each of 0 to {n - 1} once: load the "
+            "state of a layer that has this permutation"
+        )
+
+
+def host_of(t: torch.Tensor) -> np.ndarray:
+    """The memory of values that may change, or of an index vector."""
+    return kept_view(t) if t.dtype == torch.int64 else view(t)
 
 
 def version(t: torch.Tensor) -> int:
@@ -167,7 +185,7 @@ def owned(stages_of: Callable, arrays, forms, scales, dtype: str) -> Owned:
         found = next((o for o in kept if o.belongs_to(tensors)), None)
         found = found or next((o for o in kept if o.is_free), None)
         if found is None:
-            held = [kept_view(a) if a.dtype == torch.int64 else view(a) for a in arrays]
+            held = [host_of(a) for a in arrays]
             found = Owned(stages_of(held, forms, scales), dtype)
             kept.append(found)
             del kept[:-MOST]
@@ -190,7 +208,7 @@ def product(stages_of: Callable, x, arrays, forms, scales) -> torch.Tensor:
     """``lazyops::chain`` on the CPU."""
     host = view(x)
     if are_few(arrays):
-        stages = stages_of([view(a) for a in arrays], forms, scales)
+        stages = stages_of([host_of(a) for a in arrays], forms, scales)
         return tensor(by_stages(stages, host), is_turned(x))
     plans, values = owned(stages_of, arrays, forms, scales, host.dtype.name), values_of(arrays)
     with plans.lock:
@@ -211,7 +229,7 @@ def gradients(stages_of: Callable, g, x, arrays, forms, scales, wanted) -> list[
     """``lazyops::chain_grad`` on the CPU: x by the adjoint run, values from what meets there."""
     if not any(wanted[1:]):
         return [of_x(stages_of, g, x, arrays, forms, scales)] if wanted[0] else []
-    host = stages_of([view(a) for a in arrays], forms, scales)
+    host = stages_of([host_of(a) for a in arrays], forms, scales)
     g_host, x_host = view(g), view(x)
     dtypes = {s.values.dtype for s in host if s.values is not None}
     dtype = np.result_type(g_host, x_host, *dtypes)
@@ -235,7 +253,7 @@ def of_x(stages_of: Callable, g, x, arrays, forms, scales) -> torch.Tensor:
     """The adjoint run."""
     host, kind = view(g), view(x).dtype
     if are_few(arrays):
-        stages = stages_of([view(a) for a in arrays], forms, scales)
+        stages = stages_of([host_of(a) for a in arrays], forms, scales)
         return tensor(_as_kind(by_stages(adjoint_of(stages), host), kind), is_turned(g))
     plans, values = owned(stages_of, arrays, forms, scales, kind.name), values_of(arrays)
     with plans.lock:

@@ -11,7 +11,7 @@ import scipy.sparse.linalg
 from .._array import Array, dtype_name, is_array
 from . import door
 from .node import Node, paired
-from .tracing import at_once
+from .tracing import apart, at_once
 
 
 @dataclass(eq=False, repr=False)
@@ -273,7 +273,7 @@ class LinearOperator(Node):
         """
         from .move import move
 
-        return move(self, like, namespace, device, dtype)
+        return move(apart(self), like, namespace, device, dtype)
 
     def astype(self, dtype: Any) -> LinearOperator:
         """The same operator with its values in `dtype`."""

@@ -24,12 +24,14 @@ from .._array import (
     cast,
     dtype_name,
     fresh,
+    has_complex_values,
     is_array,
     is_inexact_name,
     is_numpy,
     place,
 )
-from .tracing import tracing
+from .tracing import apart, tracing
+from .tree import fold
 
 if TYPE_CHECKING:
     from .base import LinearOperator
@@ -122,7 +124,7 @@ def _columns(op: LinearOperator, x: Array) -> Array:
             from .traced import columns
 
             return columns(op, x)
-        return foreign_columns(op, x)
+        return foreign_columns(apart(op), x)
     ready, dtype = op._cache.get(x.dtype) or _numpy_entry(op, x)
     y = ready._matmat(x if dtype is None else x.astype(dtype))
     if not ready.makes_new and (np.may_share_memory(y, x) or not y.flags.writeable):
@@ -148,7 +150,24 @@ def foreign_columns(op: LinearOperator, x: Array) -> Array:
     if needed is not None:
         x = cast(x, needed)
     y = ready._matmat(x)
-    return y if ready.makes_new else fresh(y, x)
+    y = y if ready.makes_new else fresh(y, x)
+    return y if x.shape[1] else _with_history(y, x, ready)
+
+
+def _with_history(y: Array, x: Array, op: LinearOperator) -> Array:
+    """`y`, which has no columns, as a function of `x` and of the values held: a kind need not
+    compute what is empty, and autograd is to find a way back all the same."""
+    xp = array_namespace(x)
+    held = [x]
+    fold(op, lambda node, _: held.extend(a for _, a in node._arrays() if not is_numpy(a)))
+    for a in held:
+        if is_inexact_name(dtype_name(a.dtype)):
+            nothing = xp.sum(xp.reshape(a, (-1,))[:0])
+            nothing = (
+                nothing if has_complex_values(y) or not has_complex_values(a) else xp.real(nothing)
+            )
+            y = y + xp.astype(nothing, y.dtype)
+    return y
 
 
 def _foreign_entry(op: LinearOperator, x: Array, key: tuple) -> tuple:

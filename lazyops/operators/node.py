@@ -15,6 +15,7 @@ from .._array import Array, Place, conj, dtype_name, is_array, is_complex_name, 
 from .._array import place as place_of
 from ..kernels import Stage
 from .law import NEUTRAL, Law, join_laws
+from .tracing import outside
 from .tree import fold, from_records, map_operators, run, to_records
 
 INDEX = {"role": "index"}  # metadata of a field that holds integers: never counts for the dtype
@@ -210,7 +211,7 @@ def paired(root: Node, name: str, make: Callable, deep: bool = True) -> Node:
     it weakly: neither a cycle that keeps memory, nor a partner built twice."""
 
     def visit(op, operands):
-        other = make(op, operands)
+        other = outside(make, op, operands)
         if other is op:
             op._cache[name] = ITSELF
             return op

@@ -1,4 +1,4 @@
-"""Operators under torch.compile: imported when a product is traced, never before.
+"""Operators under torch.compile and torch.func: imported when a product is traced or transformed.
 
 Dynamo follows no weak tables and no compiled code.  What is done with operators alone is therefore
 run while it traces, and the operator that comes of it is a constant of the graph, guarded by
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from .._array import to_numpy
 from . import door
@@ -83,13 +84,19 @@ def _product(name: str, x: torch.Tensor, *held: torch.Tensor) -> torch.Tensor:
     kept outlives the trace."""
     op = getattr(KNOWN, name)
     stand_ins = {id(t): s for t, s in zip(_tensors(op), held, strict=True)}
+    return door.foreign_columns(copied(op, stand_ins), x)
+
+
+def copied(op: LinearOperator, others: dict[int, Any]) -> LinearOperator:
+    """The same expression of new leaves, which have computed nothing yet, with other arrays in
+    the place of those whose id is among `others`."""
 
     def visit(node, operands):
         if operands:
             return node._with_operands(operands)
-        return _with(node, {f.name: stand_ins.get(id(a), a) for f, a in node._arrays()})
+        return _with(node, {f.name: others.get(id(a), a) for f, a in node._arrays()})
 
-    return door.foreign_columns(fold(op, visit), x)
+    return fold(op, visit)
 
 
 def _with(op: LinearOperator, arrays: dict[str, Any]) -> LinearOperator:
@@ -102,3 +109,12 @@ def _with(op: LinearOperator, arrays: dict[str, Any]) -> LinearOperator:
     new = object.__new__(type(op))
     new.__dict__.update(kept, **arrays, _cache={})
     return new
+
+
+def outside(f: Callable, op: LinearOperator, *args: Any) -> Any:
+    """See `tracing.outside`."""
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    if any(isinstance(a, torch.Tensor) and wrapped(a) for _, a in op._arrays()):
+        return f(op, *args)
+    with temporarily_clear_interpreter_stack():
+        return f(op, *args)
