@@ -26,7 +26,7 @@ from cuda_cases import (
 )
 from cuda_mutants import MUTANTS
 from cuda_wide import WIDE
-from emulated import COMPILER, Emulator
+from emulated import COMPILER, Emulator, named
 
 import lazyops as lo
 from lazyops import kernels
@@ -127,16 +127,18 @@ def test_bytes_moved_are_the_bytes_planned():
         assert machine.moved == [step.moved for step in made.steps]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128", "bfloat16"])
 @pytest.mark.parametrize("radix", [2, 4, 8])
-@pytest.mark.parametrize("along", [True, False])
-def test_shared_memory_is_moved_without_conflicts(radix, dtype, along):
+@pytest.mark.parametrize("layout", [0, 1, 2])
+def test_shared_memory_is_moved_without_conflicts(radix, dtype, layout):
     levels = {2: 8, 4: 4, 8: 3}[radix]
-    n = radix**levels
-    held = [Held(np.ones(p, dtype), dtype, Pattern(*p)) for p in butterfly(n, radix)[::-1]]
-    launch = launches.chain_launch(held, Layout(8, along, 16), dtype, 8, 1)
+    n, inner, along = radix**levels, 8 if layout == 1 else 1, layout == 0
+    patterns = [(a, b, c, d * inner) for a, b, c, d in butterfly(n, radix)]
+    held = [Held(np.ones(p, named(dtype)), dtype, Pattern(*p)) for p in patterns[::-1]]
+    launch = launches.chain_launch(held, Layout(8, along, 16), dtype, 8 if inner == 1 else 4, 8)
+    assert launch.variant.known("LAYOUT") == layout
     machine = Emulator(orders=(0,), trace=True)
-    x, y = (laid(np.ones((n, 8), dtype), along) for _ in range(2))
+    x, y = (laid(np.ones((n * inner, 8), named(dtype)), along) for _ in range(2))
     machine.launch(launch, [x], [y])
     assert machine.seen[0].conflict == 1
 
