@@ -162,9 +162,9 @@ def compile_all(arch: str, given: tuple[Default, ...]) -> list[Compiled]:
     found = []
     for one in given:
         whole = text(one.launch.variant)
-        begun = time.perf_counter()
+        begun = time.process_time()
         code = nvrtc.cubin(whole, arch)
-        seconds = time.perf_counter() - begun
+        seconds = time.process_time() - begun  # others may share the CPU
         registers, stack, shared = nvrtc.resources(code)
         shared += one.launch.variant.shared
         found.append(Compiled(one, seconds, registers, stack, shared))
@@ -186,7 +186,7 @@ def compiled_rows() -> Iterator[Row]:
         if arch == "sm_90":  # the plans are for this one
             yield row(what, "shared bytes of a block, at most", shared, H200.shared_block, False)
         mean = 1e3 * float(np.mean([f.seconds for f in found]))
-        yield row(what, "ms of NVRTC, mean, on this CPU", mean, 400, False)
+        yield row(what, "ms of this CPU for NVRTC, mean", mean, 400, False)
 
 
 # -- by the emulator -------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def conflict_rows() -> Iterator[Row]:
 
 
 def is_main(one: Default) -> bool:
-    """Launches that device memory binds, whose lanes have neighbours: columns, rows, or k enough."""
+    """Launches that device memory binds, whose lanes have neighbours: columns, rows, enough k."""
     (rows, columns), (more, _) = one.shapes
     item = ITEMSIZE[one.dtype]
     in_memory = (rows + more) * columns * item > H200.l2_bytes

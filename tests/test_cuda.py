@@ -143,6 +143,34 @@ def test_shared_memory_is_moved_without_conflicts(radix, dtype, layout):
     assert machine.seen[0].conflict == 1
 
 
+def largest_of_each():
+    """Of the default launches, for each kernel, dtype and order, that with the largest blocks."""
+    found = {}
+    for one in cuda_static.default_launches():
+        v = one.launch.variant
+        size = max([s.b * s.c for s in v.stages] or [dict(v.constants).get("C", 0)])
+        key = v.kernel, v.dtype, one.along
+        found[key] = max(found.get(key, (0, one)), (size, one), key=lambda f: f[0])
+    return tuple(one for _, one in found.values())
+
+
+def test_memory_is_moved_in_whole_sectors():
+    """Of default launches that memory binds; all of them: ``python benchmarks/gpu.py --static``."""
+    count = 0
+    for one in largest_of_each():
+        kernel, in_place = one.launch.variant.kernel, "in place" in one.label
+        if kernel == "gradient" or in_place or not cuda_static.is_main(one):
+            continue
+        seen = cuda_static.traced(one)
+        assert seen.efficiency("read") >= 0.9, one.label
+        assert seen.efficiency("written") >= 0.9, one.label
+        # with 16 k side by side, so that rows of two bytes fill a sector, two k share a bank
+        twice = kernel == "factor_tile" and one.launch.variant.known("KS") == 16
+        assert seen.conflict <= 1 + twice, one.label
+        count += 1
+    assert count > 15
+
+
 def test_masks_are_pascals_triangle():
     for bits, masks in MASKS.items():
         assert all(0 <= m < max(1, 1 << bits) for m in masks)
@@ -207,17 +235,6 @@ def test_without_cupy_it_says_so():
         pytest.skip(f"CuPy {cupy.__version__} is installed")
     assert cuda.missing().startswith("CuPy is not installed (pip install 'lazyops[cupy]')")
     assert "CUDA device" in cuda.stages_obstacle([], np.ones((2, 1)))
-
-
-def largest_of_each():
-    """Of the default launches, for each kernel, dtype and order, that with the largest blocks."""
-    found = {}
-    for one in cuda_static.default_launches():
-        v = one.launch.variant
-        size = max([s.b * s.c for s in v.stages] or [dict(v.constants).get("C", 0)])
-        key = v.kernel, v.dtype, one.along
-        found[key] = max(found.get(key, (0, one)), (size, one), key=lambda f: f[0])
-    return tuple(one for _, one in found.values())
 
 
 @pytest.mark.skipif(nvrtc.library() is None, reason="nvidia-cuda-nvrtc is not installed")
