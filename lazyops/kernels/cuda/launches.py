@@ -213,14 +213,13 @@ def one_factor(held: Held, layout: Layout, dtype: str, perm: Any = None) -> Laun
     return Launch(variant, checked_grid(grid, held.pattern), threads, arguments)
 
 
-def reads_apart(held: Held, layout: Layout) -> bool:
+def reads_apart(p: Pattern, layout: Layout) -> bool:
     """Whether lanes of the kernel of a factor would read values that are no neighbours.
 
     They run over the terms of a sum; or over k, where rows of x and y lie side by side.
     """
-    _, b, c, d = held.pattern
-    tiled = max(b, c) > MOST_SMALL and layout.columns > FEW
-    return tiled and layout.along_columns and d > 1
+    tiled = max(p.b, p.c) > MOST_SMALL and layout.columns > FEW
+    return tiled and layout.along_columns and p.d > 1
 
 
 def _held_at_once(c: int, dtype: str) -> int:
