@@ -26,7 +26,7 @@ from cuda_cases import (
 )
 from cuda_mutants import MUTANTS
 from cuda_wide import WIDE
-from emulated import COMPILER, Emulator
+from emulated import COMPILER, Emulator, named
 
 import lazyops as lo
 from lazyops import kernels
@@ -127,18 +127,48 @@ def test_bytes_moved_are_the_bytes_planned():
         assert machine.moved == [step.moved for step in made.steps]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128", "bfloat16"])
 @pytest.mark.parametrize("radix", [2, 4, 8])
-@pytest.mark.parametrize("along", [True, False])
-def test_shared_memory_is_moved_without_conflicts(radix, dtype, along):
+@pytest.mark.parametrize("layout", [0, 1, 2])
+def test_shared_memory_is_moved_without_conflicts(radix, dtype, layout):
     levels = {2: 8, 4: 4, 8: 3}[radix]
-    n = radix**levels
-    held = [Held(np.ones(p, dtype), dtype, Pattern(*p)) for p in butterfly(n, radix)[::-1]]
-    launch = launches.chain_launch(held, Layout(8, along, 16), dtype, 8, 1)
+    n, inner, along = radix**levels, 8 if layout == 1 else 1, layout == 0
+    patterns = [(a, b, c, d * inner) for a, b, c, d in butterfly(n, radix)]
+    held = [Held(np.ones(p, named(dtype)), dtype, Pattern(*p)) for p in patterns[::-1]]
+    launch = launches.chain_launch(held, Layout(8, along, 16), dtype, 8 if inner == 1 else 4, 8)
+    assert launch.variant.known("LAYOUT") == layout
     machine = Emulator(orders=(0,), trace=True)
-    x, y = (laid(np.ones((n, 8), dtype), along) for _ in range(2))
+    x, y = (laid(np.ones((n * inner, 8), named(dtype)), along) for _ in range(2))
     machine.launch(launch, [x], [y])
     assert machine.seen[0].conflict == 1
+
+
+def largest_of_each():
+    """Of the default launches, for each kernel, dtype and order, that with the largest blocks."""
+    found = {}
+    for one in cuda_static.default_launches():
+        v = one.launch.variant
+        size = max([s.b * s.c for s in v.stages] or [dict(v.constants).get("C", 0)])
+        key = v.kernel, v.dtype, one.along
+        found[key] = max(found.get(key, (0, one)), (size, one), key=lambda f: f[0])
+    return tuple(one for _, one in found.values())
+
+
+def test_memory_is_moved_in_whole_sectors():
+    """Of default launches that memory binds; all of them: ``python benchmarks/gpu.py --static``."""
+    count = 0
+    for one in largest_of_each():
+        kernel, in_place = one.launch.variant.kernel, "in place" in one.label
+        if kernel == "gradient" or in_place or not cuda_static.is_main(one):
+            continue
+        seen = cuda_static.traced(one)
+        assert seen.efficiency("read") >= 0.9, one.label
+        assert seen.efficiency("written") >= 0.9, one.label
+        # with 16 k side by side, so that rows of two bytes fill a sector, two k share a bank
+        twice = kernel == "factor_tile" and one.launch.variant.known("KS") == 16
+        assert seen.conflict <= 1 + twice, one.label
+        count += 1
+    assert count > 15
 
 
 def test_masks_are_pascals_triangle():
@@ -205,17 +235,6 @@ def test_without_cupy_it_says_so():
         pytest.skip(f"CuPy {cupy.__version__} is installed")
     assert cuda.missing().startswith("CuPy is not installed (pip install 'lazyops[cupy]')")
     assert "CUDA device" in cuda.stages_obstacle([], np.ones((2, 1)))
-
-
-def largest_of_each():
-    """Of the default launches, for each kernel, dtype and order, that with the largest blocks."""
-    found = {}
-    for one in cuda_static.default_launches():
-        v = one.launch.variant
-        size = max([s.b * s.c for s in v.stages] or [dict(v.constants).get("C", 0)])
-        key = v.kernel, v.dtype, one.along
-        found[key] = max(found.get(key, (0, one)), (size, one), key=lambda f: f[0])
-    return tuple(one for _, one in found.values())
 
 
 @pytest.mark.skipif(nvrtc.library() is None, reason="nvidia-cuda-nvrtc is not installed")

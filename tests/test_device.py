@@ -91,6 +91,15 @@ def test_values_that_change_in_place_are_read_again(device):
     torch.testing.assert_close(A @ x, 2 * before)
 
 
+def test_plans_for_other_widths_share_the_copies_of_values(device):
+    """A new number of columns takes no memory for values, as long as runs are cut alike."""
+    A = cuda.DeviceChain([f._stage() for f in product(values(256)).factors])
+    plans = [A.plan_for(torch.from_numpy(draw((256, k)))) for k in (4096, 4104, 4112)]
+    arrays = {id(held.array) for made in plans for step in made.steps for held in step.keep[0]}
+    assert len({made.columns for made in plans}) == 3
+    assert len(arrays) == sum(len(step.keep[0]) for step in plans[0].steps)
+
+
 def test_what_kernels_do_not_take_goes_by_the_array_api(device):
     A = product([v.requires_grad_() for v in values(16)])
     x = torch.from_numpy(draw((16, 4)))

@@ -44,6 +44,7 @@ def chains():
         "permuted": P @ lo.butterfly.hadamard(256) @ P,
         "diagonal": lo.butterfly.hadamard(64) @ lo.Diagonal(np.arange(1.0, 65)),
         "one factor": K,
+        "terms side by side": lo.KroneckerSparse(draw((3, 40, 50, 1), "float64")),
     }
 
 

@@ -55,6 +55,14 @@ def test_the_page_has_every_mark(gpu, rows):
             assert f" | {row.mark} | " in page
 
 
+def test_what_the_time_was_over_for_stays_on_the_page(gpu, rows):
+    marked = [r for r in rows if r.mark]
+    left = gpu.left_out(marked[:-2])
+    assert [(r.what, r.figure, r.met) for r in left] == [
+        (r.what, "unmeasured", "") for r in marked[-2:]
+    ]
+
+
 def test_a_dry_run_is_never_written(gpu, tmp_path):
     with pytest.raises(SystemExit, match="a dry run has no figures to write: leave out --dry"):
         gpu.main(["--dry", "--write", str(tmp_path / "page.md")])

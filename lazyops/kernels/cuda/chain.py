@@ -56,7 +56,12 @@ def is_recorded(x: Array) -> bool:
     return torch.is_grad_enabled()
 
 
-def plan(stages: Sequence[Stage], x: Array, bias: Bias | None = None) -> DevicePlan:
+def plan(
+    stages: Sequence[Stage],
+    x: Array,
+    bias: Bias | None = None,
+    copies: dict[tuple, Any] | None = None,
+) -> DevicePlan:
     """The plan for arrays like `x`: its dtype, width, order and alignment.
 
     Without a `bias`, by the table of what `lo.tune` measured, and else by the model.
@@ -66,21 +71,27 @@ def plan(stages: Sequence[Stage], x: Array, bias: Bias | None = None) -> DeviceP
     here = _machine.machine(number, place(x).library)
     if bias is None:
         bias = table.lookup(key_of(stages, x)) or FREE
-    made = plan_on(here, stages, x, bias)
+    made = plan_on(here, stages, x, bias, copies=copies)
     here.settle()
     return made
 
 
 def plan_on(
-    here: Any, stages: Sequence[Stage], x: Array, bias: Bias = FREE, frozen: bool = False
+    here: Any,
+    stages: Sequence[Stage],
+    x: Array,
+    bias: Bias = FREE,
+    frozen: bool = False,
+    copies: dict[tuple, Any] | None = None,
 ) -> DevicePlan:
     """The plan of a machine for arrays like `x`."""
     name = result_dtype(stages, dtype_name(x.dtype))
     fortran = in_fortran_order(x)
     rows, columns = x.shape
     return make_plan(
-        stages, rows, columns, name, not fortran, aligned(x, name), here, bias=bias, frozen=frozen
-    )
+        stages, rows, columns, name, not fortran, aligned(x, name), here, bias=bias, frozen=frozen,
+        copies=copies,
+    )  # fmt: skip
 
 
 def key_of(stages: Sequence[Stage], x: Array) -> str:
@@ -121,6 +132,7 @@ class DeviceChain:
     def __init__(self, stages: Sequence[Stage]):
         self.stages = tuple(stages)
         self._plans: dict[tuple, DevicePlan] = {}
+        self._copies: dict[tuple, Any] = {}  # of the values, as plans read them
         self._state: list[int] = []
         self._chain: Any = None  # of torch_ops
         self._adjoint: DeviceChain | None = None
@@ -140,13 +152,13 @@ class DeviceChain:
         """The plan for arrays like `x`; None where the kernels do not take them."""
         state = [version(a) for s in self.stages if (a := s.held) is not None]
         if state != self._state:  # merged and packed copies are of values that changed since
-            self._plans, self._state = {}, state
+            self._plans, self._copies, self._state = {}, {}, state
         key = self._key(x)
         found = self._plans.get(key)
         if found is None:
             if stages_obstacle(self.stages, x) is not None:
                 return None
-            found = self._plans.setdefault(key, plan(self.stages, x))
+            found = self._plans.setdefault(key, plan(self.stages, x, copies=self._copies))
         return found
 
     @property

@@ -141,6 +141,10 @@ class Layout(NamedTuple):
             return self.columns, 1, self.columns, 1
         return 1, rows_in, 1, rows_out
 
+    def holds(self, count: int, dtype: str) -> bool:
+        """Whether `count` neighbours begin where a wide access may."""
+        return self.aligned % min(VECTOR, count * ITEMSIZE[dtype]) == 0
+
     def width(self, dtype: str, most: int) -> int:
         """How many neighbours are moved at once, a power of two."""
         width = max(1, min(most, VECTOR // ITEMSIZE[dtype]))
@@ -193,7 +197,7 @@ def one_factor(held: Held, layout: Layout, dtype: str, perm: Any = None) -> Laun
             "N": n,
             "SPLIT": split or 4,
             "SUMS_ARE_SIDE_BY_SIDE": int(split > 0),
-            "WIDE": int(layout.along_columns and layout.width(dtype, n) == columns),
+            "WIDE": int(layout.along_columns and n == columns and layout.holds(n, dtype)),
             "THREADS": threads,
         }
         split = split or 4
@@ -209,14 +213,13 @@ def one_factor(held: Held, layout: Layout, dtype: str, perm: Any = None) -> Laun
     return Launch(variant, checked_grid(grid, held.pattern), threads, arguments)
 
 
-def reads_apart(held: Held, layout: Layout) -> bool:
+def reads_apart(p: Pattern, layout: Layout) -> bool:
     """Whether lanes of the kernel of a factor would read values that are no neighbours.
 
     They run over the terms of a sum; or over k, where rows of x and y lie side by side.
     """
-    _, b, c, d = held.pattern
-    tiled = max(b, c) > MOST_SMALL and layout.columns > FEW
-    return tiled and layout.along_columns and d > 1
+    tiled = max(p.b, p.c) > MOST_SMALL and layout.columns > FEW
+    return tiled and layout.along_columns and p.d > 1
 
 
 def _held_at_once(c: int, dtype: str) -> int:
@@ -308,7 +311,7 @@ def _tile_constants(
     """What the text of a run knows of its tile; see chain.cuh."""
     item = ITEMSIZE[SUMS[dtype]]
     n = min(tile_n, max(1, VECTOR // item))
-    base = swizzle(which, tile_n * tile_k, item)
+    base = swizzle(which, tile_k if which == 1 else tile_n * tile_k, item)
     items = max(a * d for a, _, _, d in shape.stages) * tile_k * (tile_n // n)
     return {
         "FIRST_ROWS": shape.first_rows,

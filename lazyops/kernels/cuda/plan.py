@@ -126,6 +126,7 @@ def make_plan(
     *,
     frozen: bool = False,
     bias: Bias = FREE,
+    copies: dict[tuple, Any] | None = None,
 ) -> DevicePlan:
     """The plan of ``stages[0] @ stages[1] @ ...`` for x of shape (rows, columns).
 
@@ -137,7 +138,9 @@ def make_plan(
     frozen : values are read where they are: none is merged or packed (they change, or want
         gradients)
     bias : what the plan may do
+    copies : of merged and packed values; plans of the same stages for other widths share them
     """
+    copies = {} if copies is None else copies
     layout = Layout(columns, along_columns, aligned)
     found, scale = segments(stages, dtype, machine)
     case = Case(columns, dtype, along_columns, device=machine.device, bias=bias)
@@ -146,18 +149,42 @@ def make_plan(
     last = found[-1].rows if found else rows
     coded = any(f.codes is not None for segment in found for f in segment.factors)
     if found and not (frozen or coded) and dense_is_faster(seconds, (last, rows), case):
-        steps = [_dense(found, rows, last, case, machine)]
+        steps = [_dense(found, rows, last, case, machine, copies)]
     else:
-        steps = [s for p in planned for s in _steps(*p, layout, dtype, machine, frozen)]
+        steps = [
+            s
+            for number, p in enumerate(planned)
+            for s in _steps(*p, layout, dtype, machine, frozen, _Copies(copies, (number, dtype)))
+        ]
     return DevicePlan(steps, dtype, columns, not along_columns, scale, machine, last)
 
 
-def _dense(found: list[Segment], rows: int, last: int, case: Case, machine: Machine) -> Step:
+class _Copies(NamedTuple):
+    """Copies of the values of one segment."""
+
+    kept: dict[tuple, Any]
+    segment: tuple
+
+    def of(self, start: int, run: list[Held], choice: Choice, pack: bool) -> list[Held]:
+        """Factors from `start` on, merged as the choice says; rows in one piece where `pack`."""
+        key = (*self.segment, start, choice.merged, pack)
+        if key not in self.kept:
+            held = _merged(run, choice.merged)
+            self.kept[key] = [packed(f) for f in held] if pack else held
+        return self.kept[key]
+
+
+def _dense(
+    found: list[Segment], rows: int, last: int, case: Case, machine: Machine, copies: dict
+) -> Step:
     """The whole product as one matrix."""
     p = Pattern(1, last, rows, 1)
     seconds, bound = by_dense((last, rows), case)
     choice = Choice(seconds, (p,), (sum(len(s.factors) for s in found),), 0, 0, bound, "dense")
-    work = Multiplication(dense_of(found, rows, case.dtype, machine))
+    key = "dense", case.dtype
+    if key not in copies:
+        copies[key] = dense_of(found, rows, case.dtype, machine)
+    work = Multiplication(copies[key])
     moved = (rows + last) * case.columns * case.item
     return Step(work, last, moved, (), choice, p.entries * case.item, case.flops([p]))
 
@@ -189,28 +216,34 @@ def _runs(segment: Segment, case: Case, frozen: bool) -> Iterator[tuple[Choice, 
 
 
 def _steps(
-    segment: Segment, runs: Sequence[tuple[Choice, list[Held]]], layout, dtype, machine, frozen
+    segment: Segment,
+    runs: Sequence[tuple[Choice, list[Held]]],
+    layout: Layout,
+    dtype: str,
+    machine: Machine,
+    frozen: bool,
+    copies: _Copies,
 ) -> Iterator[Step]:
+    start = 0
     for number, (choice, run) in enumerate(runs):
         index = scatter = None
         if number == 0 and segment.before is not None:
             index = on_device(machine, segment.before)
         after = segment.after if number == len(runs) - 1 else None
-        held = _merged(run, choice.merged)
+        apart = launches.reads_apart(choice.patterns[0], layout)
+        pack = not frozen and (choice.how != "factor" or apart)
+        held = copies.of(start, run, choice, pack)
+        start += len(run)
         work: Launch | Multiplication
         if choice.how == "run":
             if after is not None:
                 scatter = on_device(machine, inverse(after))
-            if not frozen and not any(f.codes for f in held):
-                held = [packed(f) for f in held]
             work = launches.chain_launch(
                 held, layout, dtype, choice.tile_n, choice.tile_k, index, scatter
             )
         elif choice.how == "matmul":
-            work = Multiplication(packed(held[0]).array)
+            work = Multiplication(held[0].array)
         else:
-            if not frozen and launches.reads_apart(held[0], layout):
-                held = [packed(held[0])]
             work = launches.one_factor(held[0], layout, dtype, index)
         yield _step(work, held, (held, index, scatter), choice, layout, dtype)
         if after is not None and choice.how != "run":

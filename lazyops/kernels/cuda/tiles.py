@@ -65,7 +65,10 @@ def geometry(patterns: Sequence[Pattern]) -> Geometry:
 
 
 def swizzle(layout: int, columns: int, itemsize: int) -> int:
-    """How many low bits of a row's number lie in one line of banks."""
+    """How many low bits of a row's number lie in one line of banks.
+
+    columns : numbers of a row that lie side by side
+    """
     if layout == 2:
         return {2: 6, 4: 5, 8: 4, 16: 3}[itemsize]
     return max(0, (LINE // min(LINE, columns * itemsize)).bit_length() - 1)

@@ -5,7 +5,7 @@
 // known here (STAGES); O, D and the number of columns are not. A tile is TILE_N columns of TILE_K
 // neighbouring k.
 //   LAYOUT 0  columns side by side: place (p, k, n), n fastest; a thread has N columns in a row
-//   LAYOUT 1  rows side by side, D > 1: place (p, n, k), k fastest, so that loads run along k
+//   LAYOUT 1  rows side by side, D > 1: place (n, p, k), k fastest, so that loads run along k
 //   LAYOUT 2  rows side by side, D = 1: place (n, p), p fastest; lanes run over blocks
 // PERMUTED: row p of the tile is read from row perm[p] of x.  SCATTERED: row p is written to row
 // scatter[p] of y.
@@ -21,7 +21,7 @@ constexpr int ROWS = (MOST_ROWS + (1 << SWIZZLE) - 1) >> SWIZZLE << SWIZZLE;
 constexpr int BUFFER = ROWS * TILE_COLUMNS;
 DEVICE int place(int p, int k, int n) {
   if (LAYOUT == 0) return swizzled(p) * TILE_COLUMNS + k * TILE_N + n;
-  if (LAYOUT == 1) return swizzled(p) * TILE_COLUMNS + n * TILE_K + k;
+  if (LAYOUT == 1) return (n * ROWS + swizzled(p)) * TILE_K + k;
   return n * ROWS + swizzled(p);
 }
 
@@ -39,7 +39,7 @@ struct Item { int block, k, n; };
 template <int BLOCKS> DEVICE Item item(int t) {
   constexpr int GROUPS = TILE_N / N;
   if (LAYOUT == 0) return {t / (GROUPS * TILE_K), t / GROUPS % TILE_K, t % GROUPS * N};
-  if (LAYOUT == 1) return {t / (GROUPS * TILE_K), t % TILE_K, t / TILE_K % GROUPS};
+  if (LAYOUT == 1) return {t / TILE_K % BLOCKS, t % TILE_K, t / (TILE_K * BLOCKS)};
   return {t % BLOCKS, 0, t / BLOCKS};
 }
 constexpr int APART = LAYOUT == 0 ? 1 : TILE_N / N;  // from one column of a thread to its next
@@ -118,7 +118,7 @@ template <int COUNT> DEVICE void element(int e, int& p, int& k, int& n) {
   if (LAYOUT == 0) {
     n = e % (TILE_N / W) * W; k = e / (TILE_N / W) % TILE_K; p = e / (TILE_N / W * TILE_K);
   } else if (LAYOUT == 1) {
-    k = e % TILE_K; n = e / TILE_K % TILE_N; p = e / (TILE_K * TILE_N);
+    k = e % TILE_K; p = e / TILE_K % COUNT; n = e / (TILE_K * COUNT);
   } else {
     k = 0; p = e % (COUNT / W) * W; n = e / (COUNT / W);
   }
@@ -127,6 +127,8 @@ template <int COUNT> DEVICE void element(int e, int& p, int& k, int& n) {
 // Numbers of a tile that a thread moves at once, side by side in layout 0: 16 bytes at most.
 constexpr int PIECE = LAYOUT == 0 ? (W * int(sizeof(S)) <= 16 ? W : 16 / int(sizeof(S))) : 1;
 DEVICE int piece(int p, int k, int n, int j) { return LAYOUT == 0 ? place(p, k, n + j) : place(p + j, k, n); }
+// Where a thread has two pieces, four lanes of eight begin with the second: 128 bytes at once.
+DEVICE bool begins_behind(int e) { return LAYOUT == 0 && W == 2 * PIECE && (e & 4); }
 
 template <int COUNT, class G>
 DEVICE void load(S* tile, const G* __restrict__ x, u32 i, u32 k0, u32 n0, const Extent& is, i64 by_row,
@@ -134,7 +136,7 @@ DEVICE void load(S* tile, const G* __restrict__ x, u32 i, u32 k0, u32 n0, const 
   for (int e = threadIdx.x; e < COUNT * TILE_COLUMNS / W; e += THREADS) {
     int p, k, n;
     element<COUNT>(e, p, k, n);
-    const bool there = n0 + n < is.columns && k0 + k < is.inner;
+    const bool there = n0 + n < is.columns && k0 + k < is.inner, behind = begins_behind(e);
     pack<G, W> q;
     if (there) {
       i64 row = (i64(i) * COUNT + p) * is.inner + k0 + k;
@@ -146,8 +148,8 @@ DEVICE void load(S* tile, const G* __restrict__ x, u32 i, u32 k0, u32 n0, const 
       pack<S, PIECE> v;
 #pragma unroll
       for (int h = 0; h < PIECE; ++h)
-        if (there) down(v.e[h], up(q.e[j + h])); else clear(v.e[h]);
-      at<pack<S, PIECE>>((void*)(tile + piece(p, k, n, j))) = v;
+        if (there) down(v.e[h], up(behind ? q.e[W - PIECE - j + h] : q.e[j + h])); else clear(v.e[h]);
+      at<pack<S, PIECE>>((void*)(tile + piece(p, k, n, behind ? W - PIECE - j : j))) = v;
     }
   }
 }
@@ -161,12 +163,15 @@ DEVICE void store(const S* tile, G* __restrict__ y, u32 i, u32 k0, u32 n0, const
     if (n0 + n >= is.columns || k0 + k >= is.inner) continue;
     i64 row = (i64(i) * COUNT + p) * is.inner + k0 + k;
     if (scatter) row = scatter[row];
+    const bool behind = begins_behind(e);
     pack<G, W> q;
 #pragma unroll
     for (int j = 0; j < W; j += PIECE) {
-      const pack<S, PIECE> v = at<pack<S, PIECE>>((const void*)(tile + piece(p, k, n, j)));
+      const int from = behind ? W - PIECE - j : j;
+      const pack<S, PIECE> v = at<pack<S, PIECE>>((const void*)(tile + piece(p, k, n, from)));
 #pragma unroll
-      for (int h = 0; h < PIECE; ++h) down(q.e[j + h], up(v.e[h]));
+      for (int h = 0; h < PIECE; ++h)
+        if (behind) down(q.e[W - PIECE - j + h], up(v.e[h])); else down(q.e[j + h], up(v.e[h]));
     }
     at<pack<G, W>>((void*)(y + row * by_row + i64(n0 + n) * by_column)) = q;
   }
