@@ -14,7 +14,10 @@ from theory import assert_within
 import lazyops as lo
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # its own
+pytestmark = [  # torch's own: of conj, in a vmap, the second
+    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning"),
+]
 
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
@@ -228,7 +231,6 @@ def test_rows_vectors_and_strides(case):
             torch.testing.assert_close(a, b)
 
 
-@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # conj, in a vmap
 @pytest.mark.parametrize("form", ["A", "H", "T", "conj"])
 def test_nothing_of_a_transform_is_kept(case, form):
     """Constants made under torch.func die with it: an operator first used there, and its adjoint,
