@@ -110,7 +110,9 @@ def test_marks(gpu, figure, least, met):
 def test_sections_of_the_page_are_written_one_by_one(gpu, tmp_path):
     page = tmp_path / "page.md"
     gpu.write_section(page, gpu.WITHOUT, "first")
+    assert gpu.is_unmeasured(gpu.section(page, gpu.ON))  # there is no figure to keep
     gpu.write_section(page, gpu.ON, "| unmeasured |")
+    assert not gpu.is_unmeasured(gpu.section(page, gpu.ON))  # rows that the time was over for
     gpu.write_section(page, gpu.WITHOUT, "second")
     assert page.read_text() == "# On a device\n\n| unmeasured |\n\n## Without a device\n\nsecond\n"
 

@@ -11,7 +11,7 @@ import numpy as np
 from ...pattern import Pattern
 from ..codes import INTEGER, SMALL, TABLE, Codes
 from .text import ITEMSIZE, SUMS, TYPES, InnerStage, Variant
-from .tiles import MASKS, Geometry, geometry, swizzle
+from .tiles import LINE, MASKS, Geometry, geometry, swizzle
 
 MOST_SMALL = 16  # b and c up to which a thread has a block
 FEW = 8  # columns up to which values are what costs
@@ -337,7 +337,11 @@ def _width(
     if which == 1 or gathers:
         return 1
     width = Layout(0, False, layout.aligned).width(dtype, FEW)
-    while shape.first_rows % width or shape.last_rows % width:
+    least = min(shape.first_rows, shape.last_rows)
+    lanes = min(32, LINE // ITEMSIZE[SUMS[dtype]])  # that go at once: of one column, see chain.cuh
+    while width > 1 and (
+        shape.first_rows % width or shape.last_rows % width or least // width < lanes
+    ):
         width //= 2
     return width
 
