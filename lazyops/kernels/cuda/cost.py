@@ -256,7 +256,10 @@ def flat_seconds(moved: float, flops: float, case: Case, kernels: int) -> float:
 
 
 def one_run(patterns: Sequence[Pattern], case: Case):
-    """(seconds, tile_n, tile_k, bound) of the best tile, or None where none fits."""
+    """(seconds, tile_n, tile_k, bound) of the best tile, or None where none fits.
+
+    Of those that are as fast the one that asks least of memory and L2, which others share.
+    """
     shape, columns = geometry(patterns), case.columns
     best = None
     for tile_n, tile_k in itertools.product((1, 2, 4, 8, 16, 32, 64), (1, 2, 4, 8, 16, 32)):
@@ -267,7 +270,7 @@ def one_run(patterns: Sequence[Pattern], case: Case):
         found = _tile_cost(shape, patterns, tile_n, tile_k, case)
         if found is not None and (best is None or found[0] < best[0]):
             best = found
-    return best
+    return None if best is None else (best[0][0], *best[1:])
 
 
 def _tile_cost(shape: Geometry, patterns: Sequence[Pattern], tile_n: int, tile_k: int, case: Case):
@@ -304,7 +307,8 @@ def _tile_cost(shape: Geometry, patterns: Sequence[Pattern], tile_n: int, tile_k
         seconds = max(times["memory"], times["L2"]) + max(times["shared"], times["arithmetic"])
     if latency > seconds:
         seconds, bound = latency, "latency"
-    return seconds + device.launch, tile_n, tile_k, bound
+    outside = times["memory"] + times["L2"]
+    return (seconds + device.launch, outside), tile_n, tile_k, bound
 
 
 def sectors_of(shape: Geometry, tile_n: int, tile_k: int, case: Case) -> float:
