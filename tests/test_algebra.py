@@ -200,6 +200,10 @@ def test_involutions(case):
 # -- depth and length ---------------------------------------------------------------------------
 
 
+def _dense(count):
+    return [lo.Dense(np.eye(2) * 1j) for _ in range(count)]
+
+
 def _deep(levels):
     d, op = lo.Diagonal(np.full(4, 0.5)), lo.Identity(4)
     for _ in range(levels):
@@ -227,12 +231,23 @@ def test_ten_thousand_alternating_levels():
     assert op._repr_html_().count("<details") == op._repr_html_().count("</details>")
 
 
+def test_real_parts_keep_what_is_known():
+    H = lo.Dense(np.array([[2, 1j], [-1j, 2]])).assume(hermitian=True, positive=True)
+    assert (H.real.is_hermitian, H.real.is_positive) == (True, True)
+    assert lo.simplify(H + H.conj()).is_hermitian
+    np.testing.assert_array_equal(H.real.to_dense(), 2 * np.eye(2))
+    assert H.imag.is_hermitian is None
+    assert lo.Dense(np.eye(2) * 1j).real.is_hermitian is None
+
+
 def test_a_hundred_thousand_terms_and_factors():
     d = lo.Diagonal(np.full(3, 0.5))
     total = lo.Sum([d] * 100_000)
     np.testing.assert_array_equal(total @ np.ones(3), np.full(3, 50_000.0))
     np.testing.assert_array_equal(total.H @ np.ones(3), np.full(3, 50_000.0))
     assert repr(lo.simplify(total)) == "100000 * D3"
+    parts = lo.Sum([p for d in _dense(5_000) for p in (d.real, 1j * d.imag, d, d.conj())])
+    assert repr(lo.simplify(parts)).count("real(M2)") == 5_000
     chain = lo.Product([lo.Permutation([1, 2, 0])] * 99_999)
     np.testing.assert_array_equal(chain @ np.arange(3.0), np.arange(3.0))
     assert lo.simplify(chain).shape == (3, 3)

@@ -42,6 +42,10 @@ class RealPart(LinearOperator):
     def _conj(self, conj):
         return self
 
+    def _facts(self, operand):
+        """(A + conj(A)) / 2, where conj(A) = A.T is as hermitian and as positive as A."""
+        return {name: operand[name] or None for name in ("hermitian", "positive")}
+
     def _pieces(self):
         yield "real("
         yield (self.operator, 0)
