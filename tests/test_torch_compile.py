@@ -9,6 +9,7 @@ from cases import CASES
 import lazyops as lo
 
 torch = pytest.importorskip("torch")
+torch_cpu = pytest.importorskip("lazyops.kernels.torch_cpu")
 # torch's own: it warns of what it does itself while it traces
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -136,8 +137,9 @@ def test_transforms_in_a_graph(held):
         lambda xs: func.vmap(lambda x: A.H(A(x)))(xs),
         lambda xs: func.vmap(lambda x: F(x).abs())(xs),
         lambda xs: func.vmap(func.grad(lambda x: A(x).square().sum()))(xs),
-        lambda xs: func.jvp(lambda x: A(x).square(), (xs[0],), (x,))[1],
     ]
+    if torch_cpu.obstacle() is None:  # einsum's views end forward mode with an assertion of torch's
+        forms.append(lambda xs: func.jvp(lambda x: A(x).square(), (xs[0],), (x,))[1])
     for f in forms:
         torch.testing.assert_close(compiled(f)(xs), f(xs))
 

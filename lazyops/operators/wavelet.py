@@ -85,8 +85,16 @@ class Wavelet(LinearOperator):
             raise ValueError(f"mode is one of {', '.join(MODES)}, got {self.mode!r}")
         if not sizes or 0 in sizes:
             raise ValueError(f"a wavelet transform takes axes of 1 or more entries, got {sizes}")
-        if "reflect" in self.mode and any(1 in s for s in self._all_sizes[:-1]):
-            raise ValueError(f"mode {self.mode!r} takes axes of 2 or more entries, got {sizes}")
+        if "reflect" in self.mode:
+            self._check_reflected()
+
+    def _check_reflected(self):
+        for level, sizes in enumerate(self._all_sizes[:-1]):
+            if 1 in sizes:
+                at = f" at level {level + 1}: take at most {level}" if level else ""
+                raise ValueError(
+                    f"mode {self.mode!r} takes axes of 2 or more entries, got {sizes}{at}"
+                )
 
     # -- sizes and order ------------------------------------------------------------------------
 
