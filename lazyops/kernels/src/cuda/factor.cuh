@@ -81,7 +81,7 @@ factor_small(const X* __restrict__ x, Y* __restrict__ y, const Factor<V> f, cons
 // WIDE: y takes whole pieces.
 constexpr int LANES_B = TILE_B / OWN, LANES_N = TILE_N / OWN, THREADS = KS * LANES_B * LANES_N;
 constexpr int PIECE = OWN < 16 / int(sizeof(A)) ? OWN : 16 / int(sizeof(A));
-constexpr int TERMS = 32 / int(sizeof(A));  // of a sum, of a sector
+constexpr int TERMS = 32 / int(sizeof(X));  // of a sum, of a sector
 // Padded: neighbours in s and in k lie in different banks.
 constexpr int X_S = TILE_N + 4, V_S = TILE_B + 4;
 constexpr int X_K = DEPTH * X_S + (KS > 1 ? PIECE : 0), V_K = DEPTH * V_S + (KS > 1 ? PIECE : 0);
@@ -95,15 +95,20 @@ template <int COUNT> DEVICE void element(int e, int& k, int& s, int& n) {
     n = e / TERMS % COUNT, s = e % TERMS + e / (TERMS * COUNT) * TERMS;
   }
 }
+// Of 16 terms, or k, side by side the second 8 would lie in the banks of the first: their halves of a
+// piece change places.
+DEVICE int swapped(int k, int s) {
+  return PIECE < 4 ? 0 : KS > 8 ? k / 8 % 2 * 2 : KS == 1 && TERMS > 8 ? s / 8 % 2 * 2 : 0;
+}
 // The q-th row or column of a lane.
 DEVICE int own(int q, int lane, int lanes) { return (q / PIECE * lanes + lane) * PIECE + q % PIECE; }
 // Those of a lane from a line of a tile.
-DEVICE void take(A (&to)[OWN], const A* line, int lane, int lanes) {
+DEVICE void take(A (&to)[OWN], const A* line, int lane, int lanes, int swap) {
 #pragma unroll
   for (int q = 0; q < OWN; q += PIECE) {
     const pack<A, PIECE> p = at<pack<A, PIECE>>((const void*)(line + own(q, lane, lanes)));
 #pragma unroll
-    for (int h = 0; h < PIECE; ++h) to[q + h] = p.e[h];
+    for (int h = 0; h < PIECE; ++h) to[q + h] = swap ? p.e[h ^ 2 % PIECE] : p.e[h];
   }
 }
 
@@ -138,7 +143,7 @@ factor_tile(const X* __restrict__ x, Y* __restrict__ y, const Factor<V> f, const
         if (PERMUTED) row = perm[row];
         q = up(x[row * is.x_row + i64(n0 + n) * is.x_column]);
       }
-      xs[k * X_K + s * X_S + n] = q;
+      xs[k * X_K + s * X_S + (n ^ swapped(k, s))] = q;
     }
 #pragma unroll 2
     for (int e = threadIdx.x; e < KS * DEPTH * TILE_B; e += THREADS) {
@@ -147,14 +152,14 @@ factor_tile(const X* __restrict__ x, Y* __restrict__ y, const Factor<V> f, const
       A q; clear(q);
       if (s0 + s < is.c && r0 + r < is.b && k0 + k < is.d)
         widen(q, value(f, i * by.i + (r0 + r) * by.r + (s0 + s) * by.s + (k0 + k) * by.k));
-      vs[k * V_K + s * V_S + r] = q;
+      vs[k * V_K + s * V_S + (r ^ swapped(k, s))] = q;
     }
     __syncthreads();
-#pragma unroll 8
+#pragma unroll(TERMS > 8 ? 16 : 8)
     for (int s = 0; s < DEPTH; ++s) {
       A v[OWN], u[OWN];
-      take(v, vs + own_k * V_K + s * V_S, lane_r, LANES_B);
-      take(u, xs + own_k * X_K + s * X_S, lane_n, LANES_N);
+      take(v, vs + own_k * V_K + s * V_S, lane_r, LANES_B, swapped(own_k, s));
+      take(u, xs + own_k * X_K + s * X_S, lane_n, LANES_N, swapped(own_k, s));
 #pragma unroll
       for (int p = 0; p < OWN; ++p)
 #pragma unroll
